@@ -1,0 +1,31 @@
+"""What a set-up check found: one line for each thing that was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """One thing that was tried.
+
+    Args:
+        name: What was tried, for example `write`.
+        ok: Whether it works.
+        detail: What was seen, as a lower-case fact without a full stop. Never a secret.
+        hint: What the operator does next, as a sentence; empty where nothing needs doing.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+CheckLines = list[CheckLine]  # named, because inside a class with a method `list` that word is the method
+
+
+def failed(lines: Iterable[CheckLine]) -> CheckLines:
+    """The lines that somebody has to act on."""
+    return [line for line in lines if not line.ok]
