@@ -1,0 +1,244 @@
+"""The manifest: the object whose presence means that a backup exists. `FORMAT.md` describes every field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.core.errors import FormatError, IntegrityError, UnsupportedVersion
+from flows.core.fields import Fields
+from flows.core.keys import backup_prefix, manifest_key
+from flows.core.names import Namespace
+from flows.core.source import ClusterTime, Consistency, Kind, SourceIdentity
+from flows.core.tally import Content, Totals, combine
+
+FORMAT_VERSION = 1
+# Ten thousand collections with long validators stay far below it; more is not a manifest of ours.
+MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024
+_SEGMENT_NAME = re.compile(r"segment-[0-9]{5,9}\.archive(\.gz|\.zst)?(\.age)?")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRecord:
+    """One namespace of the backup: all that is needed to create it and to prove its content."""
+
+    namespace: Namespace
+    kind: Kind
+    metadata: str  # options, indexes, uuid as canonical Extended JSON, the text that the archives carry too
+    content: Content  # documents (for a time-series collection: buckets), bytes of BSON, content digest
+    consistency: Consistency
+
+    @property
+    def data_namespace(self) -> Namespace:
+        """Where the documents go."""
+        return self.namespace.buckets if self.kind is Kind.TIMESERIES else self.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """What one segment holds of one namespace, named as in the archive (buckets for time-series collections)."""
+
+    namespace: Namespace
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """One stored object."""
+
+    name: str  # within the backup
+    bytes: int  # [bytes] as stored
+    sha256: str  # of the bytes as stored
+    archive_bytes: int  # [bytes] unpacked
+    compression: str
+    recipients: tuple[str, ...]  # public keys that it is encrypted to; none: not encrypted
+    confirmed: str  # how the store proved that it holds these bytes: "store checksum" or "read back"
+    entries: tuple[SegmentEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One backup."""
+
+    plan: str
+    backup: str  # its id
+    source: SourceIdentity
+    consistency: Consistency
+    cluster_time: ClusterTime | None
+    started: datetime
+    finished: datetime
+    namespaces: tuple[NamespaceRecord, ...]
+    segments: tuple[SegmentRecord, ...]
+    users: bool  # whether users and roles were asked for
+    warnings: tuple[str, ...]
+    versions: dict[str, str]  # of this project and of what wrote the bytes
+
+    @property
+    def documents(self) -> int:
+        """Documents in all namespaces."""
+        return sum(record.content.documents for record in self.namespaces)
+
+    @property
+    def bson_bytes(self) -> int:
+        """BSON in all namespaces [bytes]."""
+        return sum(record.content.bytes for record in self.namespaces)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of all segments in the store [bytes]."""
+        return sum(segment.bytes for segment in self.segments)
+
+    @property
+    def key(self) -> str:
+        """Where the manifest is stored."""
+        return manifest_key(self.plan, self.backup)
+
+    def segment_key(self, segment: SegmentRecord) -> str:
+        """Where a segment is stored."""
+        return backup_prefix(self.plan, self.backup) + segment.name
+
+    def check(self) -> None:
+        """Hold the parts against each other: what the segments hold must add up to the namespaces.
+
+        Raises:
+            IntegrityError: With the first namespace whose sums differ.
+        """
+        sums: dict[Namespace, list[Totals]] = {}
+        for segment in self.segments:
+            for entry in segment.entries:
+                sums.setdefault(entry.namespace, []).append(entry.totals)
+        for record in self.namespaces:
+            got = combine(sums.pop(record.data_namespace, []))
+            if got != record.content:
+                raise IntegrityError(
+                    "the segments do not add up to the namespace",
+                    hint="The manifest contradicts itself: do not rely on this backup, take a new one.",
+                    namespace=str(record.namespace),
+                    expected=record.content,
+                    got=got,
+                )
+        if sums:
+            raise IntegrityError(
+                "a segment holds a namespace that the manifest does not list",
+                hint="The manifest contradicts itself: do not rely on this backup, take a new one.",
+                namespace=str(min(sums)),
+            )
+
+    def to_json(self) -> bytes:
+        """Write the manifest as canonical JSON: keys sorted, no spaces, UTF-8, times as `2026-03-06T04:00:00.000Z`."""
+        value = {"format": FORMAT_VERSION, **_plain(self)}
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Read a manifest and hold its parts against each other.
+
+        Raises:
+            UnsupportedVersion: For a format version that this project does not know.
+            FormatError: For anything else that is not a manifest; names the field.
+            IntegrityError: Where it contradicts itself.
+        """
+        try:
+            value = json.loads(data)
+        except ValueError as error:
+            raise FormatError(
+                "the manifest is not JSON", hint="Restore an older backup; this manifest was damaged.", got=str(error)
+            ) from error
+        top = Fields(value, "manifest")
+        version = top.integer("format")
+        if version != FORMAT_VERSION:
+            raise UnsupportedVersion(
+                "the manifest has a format version that is not known here",
+                hint="Use the release of mongo-backup-flows that wrote it, or a newer one.",
+                expected=FORMAT_VERSION,
+                got=version,
+            )
+        source = top.inner("source")
+        manifest = cls(
+            plan=top.text("plan"),
+            backup=top.text("backup"),
+            source=SourceIdentity(
+                server_version=source.text("server_version"),
+                topology=source.text("topology"),
+                replica_set=source.text_or_none("replica_set"),
+                replica_set_id=source.text_or_none("replica_set_id"),
+            ),
+            consistency=top.member("consistency", Consistency),
+            cluster_time=_cluster_time(top),
+            started=top.time("started"),
+            finished=top.time("finished"),
+            namespaces=tuple(_namespace(item) for item in top.items("namespaces")),
+            segments=tuple(_segment(item) for item in top.items("segments")),
+            users=top.boolean("users"),
+            warnings=tuple(top.texts("warnings")),
+            versions=top.text_map("versions"),
+        )
+        manifest.check()
+        return manifest
+
+
+def _cluster_time(top: Fields) -> ClusterTime | None:
+    if top.is_null("cluster_time"):
+        return None
+    inner = top.inner("cluster_time")
+    return ClusterTime(inner.integer("seconds"), inner.integer("increment"))
+
+
+def _namespace(item: Fields) -> NamespaceRecord:
+    return NamespaceRecord(
+        namespace=_name(item.inner("namespace")),
+        kind=item.member("kind", Kind),
+        metadata=item.text("metadata"),
+        content=_content(item.inner("content")),
+        consistency=item.member("consistency", Consistency),
+    )
+
+
+def _segment(item: Fields) -> SegmentRecord:
+    return SegmentRecord(
+        # It becomes part of a key and of a file name.
+        name=item.matching("name", _SEGMENT_NAME),
+        bytes=item.integer("bytes"),
+        sha256=item.text("sha256"),
+        archive_bytes=item.integer("archive_bytes"),
+        compression=item.text("compression"),
+        recipients=tuple(item.texts("recipients")),
+        confirmed=item.text("confirmed"),
+        entries=tuple(_entry(entry) for entry in item.items("entries")),
+    )
+
+
+def _entry(item: Fields) -> SegmentEntry:
+    totals = item.inner("totals")
+    content = _content(totals)
+    return SegmentEntry(
+        _name(item.inner("namespace")),
+        Totals(content.documents, content.bytes, totals.hexadecimal("crc", 16), content.digest),
+    )
+
+
+def _content(item: Fields) -> Content:
+    item.hexadecimal("digest", 64)
+    return Content(item.integer("documents"), item.integer("bytes"), item.text("digest"))
+
+
+def _name(item: Fields) -> Namespace:
+    return Namespace(item.text("database"), item.text("collection"))
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses to what JSON knows. Unlike `dataclasses.asdict` it writes times and leaves enums as their text."""
+    if isinstance(value, Totals):
+        # Readers of JSON in other languages keep 53 bits of a number.
+        return {**_plain(value.content), "crc": f"{value.crc:016x}"}
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

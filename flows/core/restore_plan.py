@@ -1,0 +1,228 @@
+"""What a restore will write where: decided, and shown, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flows.core.archive import is_users
+from flows.core.errors import BackupError, ConfigurationError, Refused, RestoreIncomplete, TargetNotEmpty
+from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
+from flows.core.names import Namespace
+from flows.core.selection import Selection, choose_namespaces
+
+
+class RestoreMode(StrEnum):
+    """What happens to namespaces that the target already has."""
+
+    INTO_NEW = "into_new"
+    REPLACE = "replace"
+
+
+class Action(StrEnum):
+    """What happens to one namespace."""
+
+    CREATE = "create"
+    REPLACE = "drop, then create"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreItem:
+    """One namespace of the plan."""
+
+    record: NamespaceRecord
+    target: Namespace
+    action: Action
+    present_documents: int  # in the target now; they are lost by a replacement
+
+    @property
+    def data_target(self) -> Namespace:
+        """Where its documents go."""
+        return Namespace(self.target.database, self.record.data_namespace.collection)
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """The whole of a restore, printable."""
+
+    backup: str
+    mode: RestoreMode
+    items: tuple[RestoreItem, ...]
+    segments: tuple[SegmentRecord, ...]
+    users: tuple[Namespace, ...]  # the archives' names of users and roles that will be merged
+
+    @property
+    def documents(self) -> int:
+        """Documents that will be written."""
+        return sum(item.record.content.documents for item in self.items)
+
+    @property
+    def bytes(self) -> int:
+        """BSON that will be written [bytes]."""
+        return sum(item.record.content.bytes for item in self.items)
+
+    @property
+    def replaced(self) -> tuple[RestoreItem, ...]:
+        """What will be dropped first."""
+        return tuple(item for item in self.items if item.action is Action.REPLACE)
+
+    @property
+    def confirmation(self) -> str:
+        """What the operator has to type: the databases in which something is dropped; empty where nothing is."""
+        return ",".join(sorted({item.target.database for item in self.replaced}))
+
+    def check_confirmation(self, typed: str) -> None:
+        """Refuse to drop anything unless the names of the databases were typed.
+
+        Raises:
+            Refused: Where they were not.
+        """
+        if self.confirmation and typed.strip() != self.confirmation:
+            raise Refused(
+                "this restore drops collections and was not confirmed",
+                hint=f"Set `confirm` to {self.confirmation!r} to replace {len(self.replaced)} namespaces, "
+                "or restore into another database with `rename`.",
+                expected=self.confirmation,
+                got=typed,
+            )
+
+
+def check_rename(rename: Mapping[str, str]) -> None:
+    """Refuse names that MongoDB does not take for a database.
+
+    Raises:
+        ConfigurationError: With the name.
+    """
+    for old, new in rename.items():
+        if not new or len(new.encode()) > 63 or set(new) & set('/\\. "$\0') or new in ("local", "config", "admin"):
+            raise ConfigurationError(
+                "not a name for the database to restore into",
+                hint="At most 63 bytes, without / \\ . \" $ or spaces, and not one of MongoDB's own databases.",
+                database=old,
+                got=new,
+            )
+
+
+def plan_restore(
+    manifest: Manifest,
+    selection: Selection,
+    *,
+    mode: RestoreMode,
+    rename: Mapping[str, str],
+    users: bool,
+    existing: Mapping[Namespace, int],
+) -> RestorePlan:
+    """Decide what a restore writes where.
+
+    Args:
+        manifest: The backup.
+        selection: Databases and patterns, matched against the names in the backup.
+        mode: What to do with namespaces that the target has.
+        rename: Database in the backup to database in the target; others keep their name.
+        users: Whether users and roles are merged into the target too.
+        existing: Documents of every namespace that the target has in the databases concerned.
+
+    Raises:
+        ConfigurationError: For names that the backup does not have, or two databases renamed into one.
+        TargetNotEmpty: In mode `into_new` where the target has one of the namespaces.
+    """
+    held = {record.namespace: record for record in manifest.namespaces if not is_users(record.namespace)}
+    databases = {namespace.database for namespace in held}
+    for name in (*selection.databases, *rename):
+        if name not in databases:
+            raise ConfigurationError(
+                "the backup does not hold this database",
+                hint=f"It holds: {', '.join(sorted(databases)) or 'none'}.",
+                backup=manifest.backup,
+                got=name,
+            )
+    check_rename(rename)
+    wanted = [n for n in held if not selection.databases or n.database in selection.databases]
+    chosen = choose_namespaces(wanted, selection)
+    targets = {namespace: namespace.renamed(dict(rename)) for namespace in chosen}
+    if len(set(targets.values())) != len(targets):
+        raise ConfigurationError(
+            "two namespaces would be restored into one", hint="Give every database its own name in `rename`."
+        )
+    taken = [target for target in targets.values() if target in existing]
+    if mode is RestoreMode.INTO_NEW and taken:
+        raise TargetNotEmpty(
+            "the target already has namespaces that this restore would write",
+            hint="Restore into another database with `rename`, or replace them with mode `replace`.",
+            namespaces=len(taken),
+            first=str(min(taken)),
+        )
+    items = tuple(
+        RestoreItem(
+            record=held[namespace],
+            target=target,
+            action=Action.REPLACE if target in existing else Action.CREATE,
+            present_documents=existing.get(target, 0),
+        )
+        for namespace, target in targets.items()
+    )
+    user_names = _user_names(manifest, databases={n.database for n in chosen}) if users else ()
+    data = {held[namespace].data_namespace for namespace in chosen} | set(user_names)
+    segments = tuple(s for s in manifest.segments if any(entry.namespace in data for entry in s.entries))
+    return RestorePlan(manifest.backup, mode, items, segments, user_names)
+
+
+def _user_names(manifest: Manifest, databases: Iterable[str]) -> tuple[Namespace, ...]:
+    """Raises ConfigurationError where the backup has no users to restore."""
+    chosen = {"admin", *databases}
+    found = tuple(r.namespace for r in manifest.namespaces if is_users(r.namespace) and r.namespace.database in chosen)
+    if not found:
+        raise ConfigurationError(
+            "the backup holds no users and roles",
+            hint="Turn `include_users` off here, and on in the backups to come.",
+            backup=manifest.backup,
+        )
+    return found
+
+
+class RestoreProgress:
+    """How far a restore has come, so that a failure can say in what state the target is."""
+
+    def __init__(self, plan: RestorePlan) -> None:
+        self._plan = plan
+        self._loaded: set[str] = set()
+
+    def loaded(self, segment: str) -> None:
+        """Remember that all of a segment is in the target."""
+        self._loaded.add(segment)
+
+    @contextmanager
+    def told_on_failure(self) -> Iterator[None]:
+        """Add the state of the target to an error of ours that leaves the block.
+
+        Raises:
+            RestoreIncomplete: In place of the error, which is its cause.
+        """
+        try:
+            yield
+        except BackupError as error:
+            raise RestoreIncomplete(
+                f"the restore stopped: {error.message}; {self.sentence()}",
+                hint=f"{error.hint} Then run the restore again with mode `replace` and `confirm`: "
+                "it drops what is there and begins anew.".strip(),
+                **error.facts,
+            ) from error
+
+    def sentence(self) -> str:
+        """The state of the target in one sentence."""
+        missing = {
+            entry.namespace
+            for segment in self._plan.segments
+            if segment.name not in self._loaded
+            for entry in segment.entries
+            if entry.totals.documents
+        }
+        whole = [item for item in self._plan.items if item.record.data_namespace not in missing]
+        partial = len(self._plan.items) - len(whole)
+        return (
+            f"the target has {len(self._loaded)} of {len(self._plan.segments)} segments, "
+            f"the documents of {len(whole)} namespaces are complete, {partial} are empty or incomplete, "
+            f"indexes and views may be missing"
+        )

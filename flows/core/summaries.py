@@ -1,0 +1,196 @@
+"""What flows return and show: small values, and the pages that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flows.core.manifest import Manifest
+from flows.core.report import format_bytes, format_count, format_duration, markdown_table
+from flows.core.restore_plan import Action, RestorePlan
+from flows.core.retention import RetentionPlan
+from flows.core.source import Consistency, Kind
+
+_MOST_ROWS = 500  # a page with more is not read; the manifest has them all
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSummary:
+    """What a backup flow returns."""
+
+    plan: str
+    backup: str
+    documents: int
+    bytes: int  # [bytes] BSON
+    stored_bytes: int
+    segments: int
+    consistency: Consistency
+    warnings: tuple[str, ...]
+    pruned: tuple[str, ...] = ()  # ids of the backups that retention removed
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a restore flow returns."""
+
+    plan: str
+    backup: str
+    namespaces: int
+    documents: int
+    bytes: int
+    indexes: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRow:
+    """One backup in a repository."""
+
+    plan: str
+    backup: str
+    age: timedelta
+    documents: int
+    bytes: int
+    stored_bytes: int
+    segments: int
+    consistency: str
+    problem: str = ""
+
+    def cells(self) -> dict[str, str]:
+        """The row for people."""
+        return {
+            "plan": self.plan,
+            "backup": self.backup,
+            "age": format_duration(self.age),
+            "documents": format_count(self.documents),
+            "BSON": format_bytes(self.bytes),
+            "stored": format_bytes(self.stored_bytes),
+            "segments": str(self.segments),
+            "consistency": self.consistency,
+            "state": self.problem or "listed",
+        }
+
+
+def summarize(manifest: Manifest, *, pruned: Sequence[str] = ()) -> BackupSummary:
+    """The small value of a backup."""
+    return BackupSummary(
+        plan=manifest.plan,
+        backup=manifest.backup,
+        documents=manifest.documents,
+        bytes=manifest.bson_bytes,
+        stored_bytes=manifest.stored_bytes,
+        segments=len(manifest.segments),
+        consistency=manifest.consistency,
+        warnings=manifest.warnings,
+        pruned=tuple(pruned),
+    )
+
+
+def inventory_row(manifest: Manifest, *, now: datetime) -> InventoryRow:
+    """The row of one backup; its age counts from its start."""
+    return InventoryRow(
+        plan=manifest.plan,
+        backup=manifest.backup,
+        age=max(now - manifest.started, timedelta(0)),
+        documents=manifest.documents,
+        bytes=manifest.bson_bytes,
+        stored_bytes=manifest.stored_bytes,
+        segments=len(manifest.segments),
+        consistency=manifest.consistency.value,
+    )
+
+
+def backup_page(manifest: Manifest) -> str:
+    """The report of a backup, as Markdown."""
+    took = manifest.finished - manifest.started
+    share = 100 * manifest.stored_bytes / manifest.bson_bytes if manifest.bson_bytes else 100
+    ways = sorted({segment.confirmed for segment in manifest.segments})
+    source = manifest.source
+    lines = [
+        f"# Backup {manifest.backup} of plan {manifest.plan}",
+        "",
+        f"* **Complete**: {format_count(manifest.documents)} documents in {len(manifest.namespaces)} namespaces, "
+        f"{format_bytes(manifest.bson_bytes)} of BSON, stored as {format_bytes(manifest.stored_bytes)} ({share:.0f} %) "
+        f"in {len(manifest.segments)} segments, in {format_duration(took)}",
+        f"* **Source**: MongoDB {source.server_version}, {source.topology} {source.replica_set or ''}".rstrip(),
+        f"* **Consistency**: {_consistency(manifest)}",
+        f"* **Verified** in the store: {' and '.join(ways)}, SHA-256 of every segment in the manifest",
+        f"* **Encrypted by us**: {'yes' if all(s.recipients for s in manifest.segments) else 'no'}",
+        *(f"* **Warning**: {warning}" for warning in manifest.warnings),
+        "",
+        markdown_table(
+            [
+                {
+                    "namespace": str(record.namespace),
+                    "kind": record.kind.value,
+                    "documents": "-" if record.kind is Kind.VIEW else format_count(record.content.documents),
+                    "BSON": "-" if record.kind is Kind.VIEW else format_bytes(record.content.bytes),
+                    "content digest": record.content.digest[:16],
+                }
+                for record in manifest.namespaces[:_MOST_ROWS]
+            ]
+        ),
+        *_cut(len(manifest.namespaces)),
+    ]
+    return "\n".join(lines)
+
+
+def _consistency(manifest: Manifest) -> str:
+    if manifest.cluster_time is None:
+        return "none: collections were read one after the other, while writes went on"
+    at = datetime.fromtimestamp(manifest.cluster_time.seconds, tz=manifest.started.tzinfo)
+    return f"{manifest.consistency.value}: all as of cluster time {manifest.cluster_time} ({at:%Y-%m-%d %H:%M:%S} UTC)"
+
+
+def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str) -> str:
+    """The plan of a restore, or its report, as Markdown.
+
+    Args:
+        plan: What is written where.
+        manifest: The backup.
+        now: For the age of the data.
+        done: The headline: what has happened so far.
+    """
+    age = max(now - manifest.started, timedelta(0))
+    stored = sum(segment.bytes for segment in plan.segments)
+    lost = sum(item.present_documents for item in plan.replaced)
+    lines = [
+        f"# Restore of {manifest.backup} of plan {manifest.plan}",
+        "",
+        f"* **{done}**",
+        f"* **Age of the data**: {format_duration(age)}",
+        f"* **Writes**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
+        f"{format_bytes(plan.bytes)}; "
+        f"downloads {format_bytes(stored)} in {len(plan.segments)} segments",
+        f"* **Replaces**: {len(plan.replaced)} namespaces that hold {format_count(lost)} documents"
+        + (f"; type `{plan.confirmation}` into `confirm`" if plan.confirmation else ""),
+        f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
+        "",
+        markdown_table(
+            [
+                {
+                    "from": str(item.record.namespace),
+                    "to": str(item.target),
+                    "kind": item.record.kind.value,
+                    "action": item.action.value,
+                    "documents": format_count(item.record.content.documents),
+                    "BSON": format_bytes(item.record.content.bytes),
+                    "there now": format_count(item.present_documents) if item.action is Action.REPLACE else "-",
+                }
+                for item in plan.items[:_MOST_ROWS]
+            ]
+        ),
+        *_cut(len(plan.items)),
+    ]
+    return "\n".join(lines)
+
+
+def retention_rows(plan: RetentionPlan, *, dry_run: bool) -> list[dict[str, str]]:
+    """The decision for every backup, for a table."""
+    gone = "would be removed" if dry_run else "removed"
+    return [{"backup": d.backup, "decision": "kept" if d.keep else gone, "reason": d.reason} for d in plan.decisions]
+
+
+def _cut(rows: int) -> list[str]:
+    return ["", f"… and {rows - _MOST_ROWS} more; the manifest has them all."] if rows > _MOST_ROWS else []
