@@ -1,0 +1,72 @@
+"""Real parts for all tests; each starts when the first test asks for it and lives as long as the session."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from deployments import embedded
+
+
+@pytest.fixture(scope="session")
+def parts() -> Iterator[embedded.Parts]:
+    with embedded.parts() as held:
+        yield held
+
+
+@pytest.fixture(scope="session")
+def mongod(parts: embedded.Parts) -> embedded.Mongod:
+    """A replica set of one without access control, shared: write into `database`, and do not stop it."""
+    return parts.mongod()
+
+
+@pytest.fixture(scope="session")
+def mongo_client(mongod: embedded.Mongod) -> Iterator[MongoClient[dict[str, Any]]]:
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(mongod.uri) as client:
+        yield client
+
+
+@pytest.fixture
+def database(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[str]:
+    """The name of a database that no other test uses; it is dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield name
+    mongo_client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def s3(parts: embedded.Parts) -> embedded.S3Server:
+    """An S3 server over a folder, shared: write below `store_prefix`, and do not stop it."""
+    return parts.s3()
+
+
+@pytest.fixture
+def store_prefix(s3: embedded.S3Server) -> Iterator[str]:
+    """A prefix without a slash at its end that no other test uses; its objects are removed after the test."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    shutil.rmtree(s3.folder / s3.bucket / name, ignore_errors=True)
+
+
+def _official_tool(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on PATH")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def mongodump() -> Path:
+    return _official_tool("mongodump")
+
+
+@pytest.fixture(scope="session")
+def mongorestore() -> Path:
+    return _official_tool("mongorestore")

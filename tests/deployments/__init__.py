@@ -1,0 +1,1 @@
+"""Tests of how the flows get to where they run."""
