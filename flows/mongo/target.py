@@ -1,0 +1,228 @@
+"""Writing a target: collections with their options, raw documents, indexes, views, users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Binary
+
+from flows.core.errors import TargetError
+from flows.core.extjson import CollectionMetadata
+from flows.core.names import Namespace
+from flows.core.source import Kind, SourceIdentity
+from flows.mongo.client import TARGET, Client, mongo_errors
+from flows.mongo.source import MongoSource
+
+_DUPLICATE_KEY = 11000
+_NAMESPACE_EXISTS = 48
+_UUID_SUBTYPE = 4
+# What the server takes in one insert; it says so in `hello`, and has said the same since version 3.6.
+BATCH_DOCUMENTS = 100_000
+BATCH_BYTES = 16 * 1024 * 1024
+
+
+class RawDocuments:
+    """Whole BSON documents one after the other, to be sent as they are.
+
+    The driver writes a document with this marker by copying `raw`, as it does for `RawBSONDocument`; an insert sends
+    its documents one after the other without anything in between. So one object may stand for a whole batch, and no
+    Python object is made for each document.
+    """
+
+    _type_marker = 101
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What became of one batch."""
+
+    documents: int  # new in the target
+    present: int  # were there already, from an earlier try
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A namespace that the target has before a restore."""
+
+    namespace: Namespace
+    kind: Kind
+    documents: int
+
+
+class MongoTarget:
+    """The MongoDB that is restored into."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def identity(self) -> SourceIdentity:
+        """Ask the server who it is, and whether it can be written to.
+
+        Raises:
+            TargetError: Where it is not a primary.
+        """
+        with mongo_errors(TARGET):
+            identity = MongoSource(self._client).identity()
+            hello = self._client.admin.command("hello")
+        if not hello.get("isWritablePrimary"):
+            raise TargetError(
+                "the target is not a primary, so nothing can be written to it",
+                hint="Give the whole replica set in the connection string, with `replicaSet=`.",
+                replica_set=identity.replica_set,
+            )
+        return identity
+
+    def existing(self, databases: Iterable[str]) -> list[Existing]:
+        """List what the target has in some databases, MongoDB's own collections aside."""
+        found = []
+        for database in sorted(set(databases)):
+            db = self._client[database]
+            with mongo_errors(TARGET, database=database):
+                for item in db.list_collections():
+                    name = item["name"]
+                    if name.startswith("system.") and name != "system.js":
+                        continue
+                    kind = Kind(item["type"])
+                    count = 0 if kind is Kind.VIEW else self.count(Namespace(database, name), kind)
+                    found.append(Existing(Namespace(database, name), kind, count))
+        return found
+
+    def count(self, namespace: Namespace, kind: Kind) -> int:
+        """Documents of a collection by the server's own count; buckets of a time-series collection."""
+        data = namespace.buckets if kind is Kind.TIMESERIES else namespace
+        with mongo_errors(TARGET, namespace=str(namespace)):
+            return self._client[data.database][data.collection].estimated_document_count()
+
+    def drop(self, namespace: Namespace) -> None:
+        """Drop a collection, time-series collection or view; one that is not there is fine."""
+        with mongo_errors(TARGET, namespace=str(namespace)):
+            self._client[namespace.database].drop_collection(namespace.collection)
+
+    def create(self, namespace: Namespace, kind: Kind, metadata: CollectionMetadata, *, preserve_uuid: bool) -> None:
+        """Create a collection, time-series collection or view with the options that it had.
+
+        Args:
+            namespace: The name to create.
+            kind: What it is, for the message.
+            metadata: Options, indexes and uuid from the backup.
+            preserve_uuid: Give it the uuid that it had. Needs the right to run `applyOps`, as in the official tool.
+
+        Raises:
+            TargetError: Where it exists already, or the server does not take an option.
+        """
+        command: dict[str, Any] = {"create": namespace.collection, **metadata.options}
+        id_index = next((index for index in metadata.indexes if index.get("name") == "_id_"), None)
+        if id_index is not None and kind is Kind.COLLECTION:
+            command["idIndex"] = {name: value for name, value in id_index.items() if name != "ns"}
+            command.pop("autoIndexId", None)
+        with mongo_errors(TARGET, namespace=str(namespace), action="create"):
+            if preserve_uuid and metadata.uuid is not None:
+                operation = {
+                    "op": "c",
+                    "ns": f"{namespace.database}.$cmd",
+                    "o": command,
+                    "ui": Binary(bytes.fromhex(metadata.uuid), _UUID_SUBTYPE),
+                }
+                self._client.admin.command({"applyOps": [operation]})
+            else:
+                self._client[namespace.database].command(command)
+
+    def insert(self, namespace: Namespace, documents: bytes, count: int, *, again: bool) -> Inserted:
+        """Send one batch of raw documents, past validators, and wait until a majority has it.
+
+        A document that a validator would refuse today was in the source and is restored.
+
+        Args:
+            namespace: Where the documents go.
+            documents: Whole BSON documents, at most `BATCH_BYTES` of them unless it is a single one.
+            count: How many they are.
+            again: An earlier try may have inserted some of them: those that are there are counted, not refused.
+
+        Raises:
+            TargetUnavailable: Where the connection broke; some of the documents may be there.
+            TargetError: Where the server refused a document.
+        """
+        command = {
+            "insert": namespace.collection,
+            "documents": [RawDocuments(documents)],
+            "ordered": False,
+            "bypassDocumentValidation": True,
+            "writeConcern": {"w": "majority"},
+        }
+        with mongo_errors(TARGET, namespace=str(namespace), action="insert"):
+            reply = self._client[namespace.database].command(command)
+        errors = reply.get("writeErrors", ())
+        present = sum(1 for error in errors if error["code"] == _DUPLICATE_KEY)
+        others = [error for error in errors if error["code"] != _DUPLICATE_KEY]
+        if others or (present and not again):
+            first = (others or errors)[0]
+            raise TargetError(
+                "the target refused documents",
+                hint="Something else writes to the collection, or the server does not take what another version held.",
+                namespace=str(namespace),
+                refused=len(errors),
+                code=first["code"],
+                got=str(first["errmsg"]).split(" dup key:")[0][:200],
+            )
+        inserted = int(reply["n"])
+        if inserted + present != count:
+            raise TargetError(
+                "the target confirmed another number of documents than were sent",
+                namespace=str(namespace),
+                expected=count,
+                got=inserted + present,
+            )
+        return Inserted(inserted, present)
+
+    def build_indexes(self, namespace: Namespace, metadata: CollectionMetadata) -> int:
+        """Build the indexes of one collection, all in one pass over its documents; returns how many.
+
+        The index on `_id` and a clustered one came with the collection. On a collection with a collation, an index
+        without one is a simple one: the server leaves that out of its list, and would give the collection's to a new
+        index.
+        """
+        wanted = []
+        for index in metadata.indexes:
+            if index.get("clustered") or list(index["key"].items()) == [("_id", 1)]:
+                continue
+            wanted.append({name: value for name, value in index.items() if name not in ("ns", "background")})
+            if "collation" in metadata.options:
+                wanted[-1].setdefault("collation", {"locale": "simple"})
+        if wanted:
+            with mongo_errors(TARGET, namespace=str(namespace), action="createIndexes"):
+                self._client[namespace.database].command(
+                    {"createIndexes": namespace.collection, "indexes": wanted, "writeConcern": {"w": "majority"}}
+                )
+        return len(wanted)
+
+    def merge_users(self, collections: Mapping[str, Sequence[bytes]], *, database: str | None) -> None:
+        """Bring users and roles back the way mongorestore does: through two temporary collections.
+
+        Nobody is removed: users and roles that the target has and the backup has not, stay.
+
+        Args:
+            collections: Batches of raw documents under `system.users` and `system.roles`.
+            database: Only those of this database, or None for all.
+        """
+        temporary = {"system.users": "tempusers", "system.roles": "temproles"}
+        command: dict[str, Any] = {"_mergeAuthzCollections": 1}
+        admin = self._client.admin
+        with mongo_errors(TARGET, action="users and roles"):
+            try:
+                for name, batches in collections.items():
+                    place = temporary[name]
+                    admin.drop_collection(place)
+                    for batch in batches:
+                        admin.command({"insert": place, "documents": [RawDocuments(batch)]})
+                    command["tempUsersCollection" if name == "system.users" else "tempRolesCollection"] = (
+                        f"admin.{place}"
+                    )
+                admin.command({**command, "drop": False, "db": database or "", "writeConcern": {"w": "majority"}})
+            finally:
+                for place in temporary.values():
+                    admin.drop_collection(place)
