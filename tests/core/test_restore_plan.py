@@ -1,0 +1,124 @@
+"""What a restore decides before it touches anything, and what it says when it stops midway."""
+
+from __future__ import annotations
+
+import bson
+import pytest
+
+from flows.core.errors import ConfigurationError, IntegrityError, Refused, RestoreIncomplete, TargetNotEmpty
+from flows.core.names import Namespace
+from flows.core.restore_plan import Action, RestoreMode, RestorePlan, RestoreProgress, plan_restore
+from flows.core.selection import Selection
+from flows.core.source import CollectionInfo, Kind
+from tests.support.samples import collection, entry, manifest, segment
+
+ONE = bson.encode({"_id": 1})
+A, B, TS = collection("mpg.a"), collection("mpg.b"), collection("crm.metrics", Kind.TIMESERIES)
+USERS = CollectionInfo(Namespace("mpg", "$admin.system.users"), Kind.COLLECTION, "", "")
+BACKUP = manifest([A, B, TS], [segment(0, entry(A, ONE), entry(B, ONE)), segment(1, entry(TS, ONE))])
+
+
+def plan(
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    *,
+    mode: RestoreMode = RestoreMode.INTO_NEW,
+    rename: dict[str, str] | None = None,
+    users: bool = False,
+    existing: dict[Namespace, int] | None = None,
+) -> RestorePlan:
+    return plan_restore(BACKUP, selection, mode=mode, rename=rename or {}, users=users, existing=existing or {})
+
+
+def test_everything_is_created_where_nothing_is() -> None:
+    decided = plan()
+    assert [(str(i.target), i.action) for i in decided.items] == [
+        ("crm.metrics", Action.CREATE),
+        ("mpg.a", Action.CREATE),
+        ("mpg.b", Action.CREATE),
+    ]
+    assert decided.confirmation == ""
+    decided.check_confirmation("")
+
+
+def test_only_segments_that_hold_something_wanted_are_fetched() -> None:
+    decided = plan(Selection(include=("mpg.a",)))
+    assert [s.name for s in decided.segments] == ["segment-00000.archive.gz"]
+    assert decided.documents == 1
+
+
+def test_a_renamed_time_series_collection_takes_its_buckets_along() -> None:
+    decided = plan(Selection(databases=("crm",)), rename={"crm": "crm2"})
+    assert str(decided.items[0].target) == "crm2.metrics"
+    assert str(decided.items[0].data_target) == "crm2.system.buckets.metrics"
+
+
+def test_into_new_refuses_what_is_there() -> None:
+    with pytest.raises(TargetNotEmpty) as caught:
+        plan(existing={Namespace("mpg", "a"): 5})
+    assert str(caught.value) == (
+        "the target already has namespaces that this restore would write (namespaces=1, first='mpg.a')\n"
+        "HINT: Restore into another database with `rename`, or replace them with mode `replace`."
+    )
+
+
+def test_other_collections_of_the_target_do_not_matter() -> None:
+    assert plan(existing={Namespace("mpg", "other"): 5}).replaced == ()
+
+
+def test_a_replacement_wants_the_name_of_the_database_typed() -> None:
+    decided = plan(mode=RestoreMode.REPLACE, existing={Namespace("mpg", "a"): 5, Namespace("crm", "metrics"): 1})
+    assert decided.confirmation == "crm,mpg"
+    for typed in ("", "mpg", "mpg,crm", "yes"):
+        with pytest.raises(Refused) as caught:
+            decided.check_confirmation(typed)
+    assert str(caught.value) == (
+        "this restore drops collections and was not confirmed (expected='crm,mpg', got='yes')\n"
+        "HINT: Set `confirm` to 'crm,mpg' to replace 2 namespaces, or restore into another database with `rename`."
+    )
+    decided.check_confirmation(" crm,mpg ")
+
+
+def test_two_databases_into_one_are_refused() -> None:
+    backup = manifest([A, collection("crm.a")], [segment(0, entry(A, ONE), entry(collection("crm.a"), ONE))])
+    with pytest.raises(ConfigurationError, match="two namespaces would be restored into one"):
+        plan_restore(backup, Selection(), mode=RestoreMode.INTO_NEW, rename={"crm": "mpg"}, users=False, existing={})
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a b", "a/b", "a$b", "x" * 64, "admin", "local", "config"])
+def test_a_name_that_no_database_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a name for the database"):
+        plan(rename={"mpg": name})
+
+
+@pytest.mark.parametrize("given", [{"rename": {"mgp": "x"}}, {"selection": Selection(databases=("mgp",))}])
+def test_a_database_that_the_backup_has_not_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        plan(**given)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "the backup does not hold this database (backup='2026-03-06T04-00-00Z', got='mgp')\nHINT: It holds: crm, mpg."
+    )
+
+
+def test_users_are_taken_only_where_they_were_asked_for_and_are_there() -> None:
+    backup = manifest([USERS, A], [segment(0, entry(USERS, ONE), entry(A, ONE))])
+    arguments = {"mode": RestoreMode.INTO_NEW, "rename": {}, "existing": {}}
+    without = plan_restore(backup, Selection(), users=False, **arguments)  # type: ignore[arg-type]
+    assert without.users == ()
+    assert [str(i.target) for i in without.items] == ["mpg.a"]
+    assert plan_restore(backup, Selection(), users=True, **arguments).users == (USERS.namespace,)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="holds no users and roles"):
+        plan(users=True)
+
+
+def test_a_failure_midway_says_in_what_state_the_target_is() -> None:
+    progress = RestoreProgress(plan())
+    progress.loaded("segment-00000.archive.gz")
+    with pytest.raises(RestoreIncomplete) as caught, progress.told_on_failure():
+        raise IntegrityError("the SHA-256 is wrong", hint="Take an older backup.", key="k")
+    assert str(caught.value) == (
+        "the restore stopped: the SHA-256 is wrong; the target has 1 of 2 segments, the documents of 2 namespaces are "
+        "complete, 1 are empty or incomplete, indexes and views may be missing (key='k')\n"
+        "HINT: Take an older backup. Then run the restore again with mode `replace` and `confirm`: "
+        "it drops what is there and begins anew."
+    )
+    assert isinstance(caught.value.__cause__, IntegrityError)
