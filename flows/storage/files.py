@@ -1,0 +1,76 @@
+"""Local files that objects come from and go to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.core.errors import SpoolError
+from flows.storage.store import READ_BYTES
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A file that only its owner may read, as the function that appends to it. It is removed if the block raises.
+
+    Raises:
+        SpoolError: The file exists, or cannot be created or written.
+    """
+    try:
+        # O_EXCL: a file left by someone else could be readable by them, or be a link to somewhere else.
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _spool_error(error, path) from error
+    try:
+        yield lambda data: _write_all(file, data, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a bounded number at a time.
+
+    Raises:
+        SpoolError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(READ_BYTES):
+                yield chunk
+    except OSError as error:
+        raise _spool_error(error, path) from error
+
+
+def file_size(path: Path) -> int:
+    """Size [bytes].
+
+    Raises:
+        SpoolError: There is no such file.
+    """
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _spool_error(error, path) from error
+
+
+def _write_all(file: int, data: bytes, path: Path) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError as error:
+        raise _spool_error(error, path) from error
+
+
+def _spool_error(error: OSError, path: Path) -> SpoolError:
+    return SpoolError(
+        "a file in the spool folder cannot be used",
+        hint="Check the free space and the owner of the spool folder.",
+        path=str(path),
+        reason=os.strerror(error.errno) if error.errno else str(error),
+    )

@@ -1,0 +1,335 @@
+"""An object store in a bucket of S3, or of what speaks its protocol.
+
+Uploads are boto3's own; downloads are ours, because the SDK starts a broken download from its beginning. The SDK
+repeats a request once and the task repeats a stage, so there is no third layer of retries here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from datetime import UTC
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from flows.core.checks import CheckLines
+from flows.core.errors import (
+    ConfigurationError,
+    FormatError,
+    IntegrityError,
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoredWrongly,
+)
+from flows.storage.files import file_size, new_file, read_chunks
+from flows.storage.probe import probe
+from flows.storage.profiles import MIB, ProviderProfile
+from flows.storage.s3_errors import explain_code, lacks, store_errors
+from flows.storage.s3_transfer import S3Client, Watch, base64_text, checksum_of_parts, part_size, read_object
+from flows.storage.store import (
+    BY_READING,
+    BY_STORE,
+    PendingUpload,
+    Progress,
+    StoredObject,
+    checked_key,
+    checked_prefix,
+    compare,
+    kept_nothing,
+    sha256_of,
+    try_line,
+    wrong_length,
+)
+
+PART_BYTES = 16 * MIB  # [bytes] what is sent again when one part fails; a segment is a few of these
+DELETE_BATCH = 1_000  # keys in one DeleteObjects, S3's own limit
+_PART_THREADS = 4
+
+
+def client_config(
+    profile: ProviderProfile,
+    *,
+    connect_timeout: float = 10,
+    read_timeout: float = 60,
+    max_pool_connections: int = 4 * _PART_THREADS,
+) -> Config:
+    """How a boto3 client has to be built for this provider.
+
+    Args:
+        profile: The provider.
+        connect_timeout: [s].
+        read_timeout: [s] without a byte from the store.
+        max_pool_connections: At least the uploads at one time, each with four threads.
+    """
+    return Config(
+        # Once more in the client for a lost packet; a store that is down is the task's business, minutes later.
+        retries={"mode": "standard", "total_max_attempts": 2},
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        max_pool_connections=max_pool_connections,
+        request_checksum_calculation=profile.checksums,
+        response_checksum_validation=profile.checksums,
+        s3={"addressing_style": profile.addressing},
+    )
+
+
+class S3Store:
+    """Objects below a prefix of a bucket. Threads may share it; processes may not.
+
+    Args:
+        client: A boto3 client, built with `client_config`.
+        bucket: An existing bucket.
+        prefix: The folder of this store in the bucket; may be empty.
+        profile: What the provider can do.
+        part_bytes: [bytes] of each part of an upload but the last, rounded up to whole MiB; it grows for a file that
+            would need more than 10,000 parts.
+    """
+
+    def __init__(
+        self, client: S3Client, bucket: str, prefix: str, profile: ProviderProfile, *, part_bytes: int = PART_BYTES
+    ) -> None:
+        if part_bytes < profile.min_part_bytes:
+            raise ConfigurationError(
+                "parts of an upload are too small for this provider",
+                hint="Leave the part size at its default.",
+                least=profile.min_part_bytes,
+                got=part_bytes,
+            )
+        self._client = client
+        self._bucket = bucket
+        self._prefix = checked_prefix(prefix)
+        self._profile = profile
+        self._part_bytes = part_bytes
+
+    @property
+    def location(self) -> str:
+        """See `ObjectStore.location`."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """See `ObjectStore.put`."""
+        where = self._at(key)
+        extra: dict[str, Any] = {}
+        if self._profile.sha256 == "parts":
+            extra["ChecksumAlgorithm"] = "SHA256"
+        elif self._profile.sha256 == "single":
+            extra["ChecksumSHA256"] = base64_text(hashlib.sha256(data).digest())
+        if if_absent and self._profile.conditional_writes:
+            extra["IfNoneMatch"] = "*"
+        elif if_absent:
+            with suppress(ObjectMissing):
+                self.head(key)
+                raise ObjectExists("an object is at this key already", store=self.location, key=key)
+        try:
+            with store_errors(self.location, key=key):
+                self._client.put_object(**where, Body=data, **extra)
+        except ObjectExists as error:
+            # The answer to our own first request may have been lost; the SDK then asked again and met our own object.
+            if not _was_repeated(error.__cause__) or self.get(key, limit=2**63) != data:
+                raise
+
+    def put_file(self, key: str, path: Path, *, progress: Progress | None = None) -> StoredObject:
+        """See `ObjectStore.put_file`."""
+        where = self._at(key)
+        size = file_size(path)
+        part = part_size(size, least=self._part_bytes)
+        extra: dict[str, Any] = {}
+        if self._profile.sha256 == "parts":
+            extra["ChecksumAlgorithm"] = "SHA256"
+        elif self._profile.sha256 == "single" and size <= part:
+            extra["ChecksumSHA256"] = base64_text(bytes.fromhex(sha256_of(read_chunks(path))[0]))
+        watch = Watch(progress)
+        try:
+            with store_errors(self.location, key=key):
+                self._client.upload_file(
+                    str(path),
+                    **where,
+                    ExtraArgs=extra,
+                    Callback=watch,
+                    Config=TransferConfig(
+                        multipart_threshold=part + 1,
+                        multipart_chunksize=part,
+                        max_concurrency=_PART_THREADS,
+                        # The other one, used on some machines when it is installed, chooses its own part sizes.
+                        preferred_transfer_client="classic",
+                    ),
+                )
+        except BaseException:
+            if watch.raised is not None:
+                raise watch.raised from None
+            raise
+        try:
+            stored = self.head(key)
+        except ObjectMissing as error:
+            raise kept_nothing(self.location, key, size) from error
+        compare(self.location, key, what="size", expected=size, got=stored.size)
+        return stored
+
+    def confirm(self, key: str, *, path: Path | None, sha256: str, size: int, progress: Progress | None = None) -> str:
+        """See `ObjectStore.confirm`."""
+        mode = {} if self._profile.sha256 == "nowhere" else {"ChecksumMode": "ENABLED"}
+        try:
+            with store_errors(self.location, key=key):
+                answer = self._client.head_object(**self._at(key), **mode)
+        except ObjectMissing as error:
+            raise kept_nothing(self.location, key, size) from error
+        compare(self.location, key, what="size", expected=size, got=answer["ContentLength"])
+        stored: str = answer.get("ChecksumSHA256", "")
+        # The ETag of what came in parts ends in their number, and so does the checksum; some stores forget the latter.
+        in_parts = "-" in stored or "-" in answer["ETag"]
+        if stored and not in_parts:
+            compare(self.location, key, what="SHA-256", expected=sha256, got=base64.b64decode(stored).hex())
+            return BY_STORE
+        if stored and path is not None:
+            part = part_size(size, least=self._part_bytes)
+            # Where these differ the parts may have had another size: only reading decides then.
+            if stored.partition("-")[0] == checksum_of_parts(path, part=part, sha256=sha256):
+                return BY_STORE
+        try:
+            got, _ = sha256_of(self._read(key, lambda _: None), progress)
+        except IntegrityError as error:
+            raise StoredWrongly(error.message, hint=error.hint, **error.facts) from error
+        compare(self.location, key, what="SHA-256", expected=sha256, got=got)
+        return BY_READING
+
+    def get(self, key: str, *, limit: int) -> bytes:
+        """See `ObjectStore.get`."""
+
+        def small(got: int) -> None:
+            if got > limit:
+                raise FormatError(
+                    "object is too large for its kind", store=self.location, key=key, limit=limit, got=got
+                )
+
+        return b"".join(self._read(key, small))
+
+    def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
+        """See `ObjectStore.download`."""
+
+        def whole(got: int) -> None:
+            if got != size:
+                raise wrong_length(self.location, key, expected=size, got=got)
+
+        digest = hashlib.sha256()
+        with new_file(path) as write, closing(self._read(key, whole)) as chunks:
+            for chunk in chunks:
+                write(chunk)
+                digest.update(chunk)
+                if progress is not None:
+                    progress(len(chunk))
+        return digest.hexdigest()
+
+    def head(self, key: str) -> StoredObject:
+        """See `ObjectStore.head`."""
+        with store_errors(self.location, key=key):
+            answer = self._client.head_object(**self._at(key))
+        return StoredObject(key, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """See `ObjectStore.list`."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with store_errors(self.location):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + checked_prefix(prefix)):
+                for item in page.get("Contents", []):
+                    key = item["Key"].removeprefix(self._prefix)
+                    yield StoredObject(key, item["Size"], item["LastModified"].astimezone(UTC))
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """See `ObjectStore.delete`."""
+        remaining, gone = iter(keys), 0
+        while batch := [checked_key(key) for key in islice(remaining, DELETE_BATCH)]:
+            self._delete(batch)
+            gone += len(batch)
+        return gone
+
+    def uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        """See `ObjectStore.uploads`."""
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with store_errors(self.location):
+            try:
+                for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + checked_prefix(prefix)):
+                    for item in page.get("Uploads", []):
+                        key = item["Key"].removeprefix(self._prefix)
+                        yield PendingUpload(key, item["UploadId"], item["Initiated"].astimezone(UTC))
+            except ClientError as error:
+                # rclone says NoSuchUpload of a bucket in which nothing was ever uploaded in parts.
+                if not lacks(error) and not _no_such_upload(error):
+                    raise
+
+    def abort(self, upload: PendingUpload) -> None:
+        """See `ObjectStore.abort`."""
+        with store_errors(self.location, key=upload.key):
+            try:
+                self._client.abort_multipart_upload(**self._at(upload.key), UploadId=upload.upload_id)
+            except ClientError as error:
+                if not _no_such_upload(error):
+                    raise
+
+    def check(self, scratch: str | None = None) -> CheckLines:
+        """See `ObjectStore.check`. Also starts a multipart upload and aborts it."""
+        scratch = scratch or uuid.uuid4().hex
+
+        def reach() -> str:
+            try:  # not HeadBucket, which a policy for one prefix cannot allow
+                next(self.list(""), None)
+            except StoreDenied as error:
+                if error.facts["code"] != "AccessDenied":
+                    raise
+            return self.location  # a bucket that denies is reached; the line about listing says the rest
+
+        def multipart() -> str:
+            where = self._at(f".check-{scratch}")
+            with store_errors(self.location):
+                started = self._client.create_multipart_upload(**where)
+                self._client.abort_multipart_upload(**where, UploadId=started["UploadId"])
+            return "started and aborted"
+
+        first = try_line("reach the bucket", reach)
+        if not first.ok:
+            return [first]
+        lines = [first, *probe(self, scratch, conditional_writes=self._profile.conditional_writes)]
+        return [*lines, try_line("multipart upload", multipart)] if lines[-1].name == "delete" else lines
+
+    def _at(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
+
+    def _read(self, key: str, accept: Callable[[int], None]) -> Generator[bytes, None, None]:
+        return read_object(self._client, self._at(key), location=self.location, key=key, accept=accept)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        objects = [{"Key": self._prefix + key} for key in keys]
+        with store_errors(self.location):
+            try:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            except ClientError as error:
+                if not lacks(error):
+                    raise
+                answer = None
+        if answer is None:
+            for key in keys:
+                # Real S3 answers 204 for a key without an object, and not everybody does.
+                with suppress(ObjectMissing), store_errors(self.location, key=key):
+                    self._client.delete_object(**self._at(key))
+            return
+        errors = [error for error in answer.get("Errors", []) if error.get("Code") != "NoSuchKey"]
+        if errors:
+            key = errors[0]["Key"].removeprefix(self._prefix)
+            facts = {"store": self.location, "key": key, "failed": len(errors)}
+            raise explain_code(errors[0], facts, operation="DeleteObjects")
+
+
+def _no_such_upload(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code") == "NoSuchUpload"
+
+
+def _was_repeated(error: BaseException | None) -> bool:
+    return isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0

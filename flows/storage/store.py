@@ -1,0 +1,250 @@
+"""The object store: bytes at keys.
+
+Every key is relative to the prefix of the store. `flows.storage.s3` and `flows.storage.memory` obey this contract, and
+one suite of tests asks both for all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from flows.core.checks import CheckLine, CheckLines
+from flows.core.errors import BackupError, ConfigurationError, IntegrityError, StoredWrongly, Truncated
+
+Progress = Callable[[int], None]  # told of bytes as they pass; what it raises ends the transfer and reaches the caller
+
+BY_STORE = "store checksum"
+BY_READING = "read back"
+
+READ_BYTES = 1024 * 1024  # [bytes] held in memory at a time while an object or a file is read
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in the store: its key, its size [bytes] and when it was written (aware UTC, the store's clock)."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """A multipart upload that was neither completed nor aborted: its parts cost money and no listing shows them."""
+
+    key: str
+    upload_id: str
+    started: datetime
+
+
+class ObjectStore(Protocol):
+    """Bytes at keys.
+
+    Every method raises `StoreUnavailable` where the store may answer in a minute, `StoreDenied` where the credentials
+    may not, and `StoreError` for what else the store refuses. A method is safe to repeat after each of them.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where this is, for messages: `s3://bucket/prefix`."""
+        ...
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write a small object.
+
+        With `if_absent` the store itself refuses a key that is taken, where it can. Where it cannot, the key is looked
+        up before the write: that is weaker, since two writers may both find it free and the later one wins.
+
+        Raises:
+            ObjectExists: With `if_absent`, when the key is taken, whatever bytes are there.
+        """
+        ...
+
+    def put_file(self, key: str, path: Path, *, progress: Progress | None = None) -> StoredObject:
+        """Write a file, in parts of one size where it is large. A failed upload leaves no parts behind.
+
+        `progress` hears of bytes from several threads, never from two at once. What is sent again is taken back
+        first, so a number may be negative and the sum is right. Raising from it cancels the upload.
+
+        Raises:
+            StoredWrongly: The store took the upload and does not have an object of this size afterwards.
+        """
+        ...
+
+    def confirm(self, key: str, *, path: Path | None, sha256: str, size: int, progress: Progress | None = None) -> str:
+        """Prove that the object in the store is the bytes of this SHA-256 (hex) and size [bytes].
+
+        Args:
+            key: The object.
+            path: The local file, if it is still there. Without it a checksum over the parts of an upload cannot be
+                computed again, and the object is read back.
+            sha256: Of all bytes, in lower-case hex.
+            size: Of all bytes.
+            progress: Hears of the bytes that are read back from the store.
+
+        Returns:
+            How it was proved: `store checksum` or `read back`.
+
+        Raises:
+            StoredWrongly: Something else is in the store, or nothing.
+            IntegrityError: The local file itself is not these bytes.
+        """
+        ...
+
+    def get(self, key: str, *, limit: int) -> bytes:
+        """Read a small object.
+
+        Raises:
+            ObjectMissing: No object at this key.
+            FormatError: It is larger than `limit` [bytes]; nothing of it was read.
+        """
+        ...
+
+    def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
+        """Read an object into a new file of mode 0600, and go on where a broken transfer stopped.
+
+        A failed download leaves no file.
+
+        Returns:
+            The SHA-256 of what was written, in lower-case hex. The caller compares it.
+
+        Raises:
+            ObjectMissing: No object at this key.
+            Truncated: The object is shorter than `size` [bytes].
+            IntegrityError: It is longer, or was replaced while it was read.
+            SpoolError: The file exists, or cannot be written.
+        """
+        ...
+
+    def head(self, key: str) -> StoredObject:
+        """Look up one object.
+
+        Raises:
+            ObjectMissing: No object at this key.
+        """
+        ...
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """All objects below a folder, in no promised order. `a` and `a/` are the same folder; it never holds `ab/x`."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Remove objects. A key without an object is fine.
+
+        Returns:
+            How many keys hold no object now because of this call: all that were given.
+
+        Raises:
+            StoreError: The store kept an object. The others of its batch are gone.
+        """
+        ...
+
+    def uploads(self, prefix: str) -> Iterator[PendingUpload]:
+        """Multipart uploads below a folder that nobody finished. Nothing where the store cannot list them."""
+        ...
+
+    def abort(self, upload: PendingUpload) -> None:
+        """Discard the parts of an unfinished upload. One that is gone already is fine."""
+        ...
+
+    def check(self, scratch: str | None = None) -> CheckLines:
+        """Try everything that a backup needs, with one small object below the prefix.
+
+        Args:
+            scratch: The random part of that object's key; made here where none is given.
+
+        Returns:
+            A line for each thing tried, up to the first whose failure makes the rest pointless.
+        """
+        ...
+
+
+def checked_key(key: str) -> str:
+    """The key itself, if every store takes it.
+
+    Raises:
+        ConfigurationError: It is empty or absolute, has an empty part or one of dots (stores over folders resolve
+            those, outside of the prefix), or a control character (those do not survive the XML of a listing).
+    """
+    parts = key.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
+        raise ConfigurationError(
+            "not a key for an object", hint="Use names separated by single slashes, for example plan/backups.", key=key
+        )
+    return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """A folder ending in one slash, or the empty string for the top.
+
+    Without the slash a listing of `prod` would give the objects of `production` as well.
+    """
+    prefix = prefix.strip("/")
+    return f"{checked_key(prefix)}/" if prefix else ""
+
+
+def sha256_of(chunks: Iterable[bytes], progress: Progress | None = None) -> tuple[str, int]:
+    """SHA-256 in hex and length [bytes] of what passes."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        if progress is not None:
+            progress(len(chunk))
+    return digest.hexdigest(), size
+
+
+def compare(location: str, key: str, *, what: str, expected: str | int, got: str | int) -> None:
+    """Do nothing if the store has what was sent.
+
+    Raises:
+        StoredWrongly: It does not.
+    """
+    if expected != got:
+        raise StoredWrongly(
+            f"the object in the store has another {what} than what was sent",
+            hint="The upload is repeated; if it happens again, check the store and the disk of this machine.",
+            store=location,
+            key=key,
+            expected=expected,
+            got=got,
+        )
+
+
+def kept_nothing(location: str, key: str, size: int) -> StoredWrongly:
+    """The error for an object of `size` [bytes] that was sent and is not there."""
+    return StoredWrongly(
+        "the store took the upload and kept nothing",
+        hint="The upload is repeated; if it happens again, check the store.",
+        store=location,
+        key=key,
+        expected=size,
+        got="no object",
+    )
+
+
+def wrong_length(location: str, key: str, *, expected: int, got: int) -> BackupError:
+    """The error for an object that is not as long [bytes] as it should be."""
+    kind = Truncated if got < expected else IntegrityError
+    return kind(
+        f"the object in the store is {'shorter' if got < expected else 'longer'} than recorded",
+        hint="Verify the backup, and use an older one if it is damaged.",
+        store=location,
+        key=key,
+        expected=expected,
+        got=got,
+    )
+
+
+def try_line(name: str, attempt: Callable[[], str]) -> CheckLine:
+    """Run one attempt; what it returns or raises becomes the line."""
+    try:
+        return CheckLine(name, True, attempt())
+    except BackupError as error:
+        facts = ", ".join(f"{fact}={value!r}" for fact, value in error.facts.items())
+        return CheckLine(name, False, f"{error.message} ({facts})" if facts else error.message, error.hint)

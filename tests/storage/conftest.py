@@ -1,0 +1,96 @@
+"""S3 servers: rclone over a folder, which keeps no checksums, and moto, which does what AWS does."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from flows.storage.profiles import PROFILES, ProviderProfile
+from flows.storage.s3 import S3Store, client_config
+
+MIB = 1024 * 1024
+ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
+
+
+@dataclass(frozen=True)
+class Server:
+    """An S3 server on this machine, and a new bucket in it."""
+
+    host: str
+    port: int
+    profile: ProviderProfile
+    bucket: str
+    folder: Path | None  # where its objects are files
+
+    def client(self, endpoint: str | None = None, *, secret: str = SECRET_KEY, profile: str | None = None):
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint or f"http://{self.host}:{self.port}",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=secret,
+            region_name=self.profile.region,
+            config=client_config(PROFILES[profile] if profile else self.profile, connect_timeout=5, read_timeout=20),
+        )
+
+    def store(
+        self, prefix: str = "backups", endpoint: str | None = None, *, profile: str | None = None, **how
+    ) -> S3Store:
+        chosen = PROFILES[profile] if profile else self.profile
+        return S3Store(self.client(endpoint, profile=profile), self.bucket, prefix, chosen, part_bytes=5 * MIB)
+
+
+@pytest.fixture(scope="session")
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    folder = tmp_path_factory.mktemp("rclone")
+    binary = Path(sys.executable).parent / "rclone"
+    command = [binary, "serve", "s3", folder, "--addr", "127.0.0.1:0", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
+    command += ["--config", "/dev/null"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    port = next(
+        int(found[1]) for line in process.stderr if (found := re.search(r"server on \[http://[^:]*:(\d+)/", line))
+    )
+    # It logs every folder that it cannot remove, and would stop when nobody empties the pipe.
+    drain = threading.Thread(target=sys.stderr.writelines, args=(process.stderr,))
+    drain.start()
+    yield port, folder
+    process.terminate()
+    process.wait(timeout=20)
+    drain.join()
+    process.stderr.close()
+
+
+@pytest.fixture
+def rclone(rclone_server: tuple[int, Path]) -> Server:
+    port, folder = rclone_server
+    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
+    server = Server("127.0.0.1", port, PROFILES["other"], bucket, folder / bucket)
+    server.client().create_bucket(Bucket=bucket)  # it would not see a new folder for minutes
+    return server
+
+
+@pytest.fixture(scope="session")
+def moto_port() -> Iterator[int]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@pytest.fixture
+def moto(moto_port: int) -> Server:
+    server = Server("127.0.0.1", moto_port, PROFILES["aws"], f"bucket-{uuid.uuid4().hex[:8]}", None)
+    server.client().create_bucket(Bucket=server.bucket)
+    return server
