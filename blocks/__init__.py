@@ -1,0 +1,6 @@
+"""Prefect blocks: what operators configure once. A block holds settings and opens an object of the layer below."""
+
+from blocks.mongodb import MongoDBSource, MongoDBTarget
+from blocks.store import BackupStore
+
+__all__ = ["BackupStore", "MongoDBSource", "MongoDBTarget"]

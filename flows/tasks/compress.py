@@ -1,0 +1,25 @@
+"""The compress stage: within the spool."""
+
+from __future__ import annotations
+
+import logging
+
+from flows.core.compress import PackedSegment, compress_file
+from flows.core.report import format_bytes
+from flows.mongo.dump import DumpedSegment
+from flows.tasks.job import BackupJob
+from flows.tasks.options import stage
+from flows.tasks.run import current
+
+logger = logging.getLogger(__name__)
+
+
+@stage(name="compress", task_run_name="compress segment {dumped.index}")
+def compress(job: BackupJob, dumped: DumpedSegment) -> PackedSegment:
+    """Compress the archive of one segment; the archive is removed."""
+    packed = compress_file(
+        dumped.path, job.packed_path(dumped.index), job.compression, progress=current(job.run).counter()
+    )
+    dumped.path.unlink()
+    logger.info("compressed segment %d: %s to %s", dumped.index, format_bytes(dumped.bytes), format_bytes(packed.bytes))
+    return packed

@@ -1,0 +1,35 @@
+"""What the tasks of one backup have in common: small values and the blocks to open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks import BackupStore, MongoDBSource
+from flows.core.compress import Compression
+from flows.core.keys import backup_prefix, segment_name
+from flows.tasks.run import current
+
+
+@dataclass(frozen=True)
+class BackupJob:
+    """One backup."""
+
+    run: str  # id of the flow run, under which the spool folder and the stop signal are found
+    plan: str
+    backup: str
+    source: MongoDBSource
+    store: BackupStore
+    compression: Compression
+
+    def archive_path(self, index: int) -> Path:
+        """Where the archive of a segment rests before it is compressed."""
+        return current(self.run).spool.folder / f"segment-{index:05d}.dump"
+
+    def packed_path(self, index: int) -> Path:
+        """Where a segment rests as it will be stored."""
+        return current(self.run).spool.folder / segment_name(index, self.compression.value)
+
+    def key(self, index: int) -> str:
+        """Where a segment is stored."""
+        return backup_prefix(self.plan, self.backup) + segment_name(index, self.compression.value)

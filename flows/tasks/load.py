@@ -1,0 +1,34 @@
+"""The load stage of a restore: from the spool into MongoDB."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flows.core.manifest import SegmentRecord
+from flows.core.report import format_bytes, format_count
+from flows.core.restore_plan import RestorePlan
+from flows.mongo.load import LoadedSegment, load_segment
+from flows.tasks.options import attempt, stage
+from flows.tasks.restore_job import RestoreJob
+from flows.tasks.run import current
+
+logger = logging.getLogger(__name__)
+
+
+@stage(name="load", task_run_name="load {segment.name}")
+def load(job: RestoreJob, plan: RestorePlan, segment: SegmentRecord, path: Path) -> LoadedSegment:
+    """Write the documents of one segment into the target; its file leaves the spool."""
+    with job.target.open() as target:
+        loaded = load_segment(
+            target,
+            path,
+            segment,
+            names={item.record.data_namespace: item.data_target for item in plan.items},
+            users=frozenset(plan.users),
+            again=attempt() > 1,
+            progress=current(job.run).counter(documents=True),
+        )
+    path.unlink()
+    logger.info("loaded %s: %s documents, %s", segment.name, format_count(loaded.documents), format_bytes(loaded.bytes))
+    return loaded

@@ -1,0 +1,50 @@
+"""One run of a plan at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+
+from flows.core.errors import PlanBusy
+from flows.core.keys import check_plan_name
+from flows.tasks.settings import Overlap
+
+logger = logging.getLogger(__name__)
+
+# A run that is killed gives its slot back after this time [s]; a living one renews it long before.
+_LEASE_SECONDS = 120.0
+_REFUSE_AFTER_SECONDS = 1.0
+
+
+@contextmanager
+def hold_plan(plan: str, overlap: Overlap) -> Iterator[None]:
+    """Hold a plan for the length of the block, so that no two runs write or prune its repository at once.
+
+    The limit is kept by the Prefect server, so it holds across workers and machines; it is made on first use.
+
+    Raises:
+        PlanBusy: With `refuse`, where another run holds the plan.
+    """
+    name = f"mongo-backup-{check_plan_name(plan)}"
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+    patience = _REFUSE_AFTER_SECONDS if overlap is Overlap.REFUSE else None
+    slot = concurrency(name, occupy=1, timeout_seconds=patience, lease_duration=_LEASE_SECONDS, strict=True)
+    try:
+        slot.__enter__()
+    except TimeoutError as error:
+        raise PlanBusy(
+            "another run holds this plan",
+            hint="Wait until it has ended, or set `overlap` to `wait`. A killed run lets go after two minutes.",
+            plan=plan,
+        ) from error
+    try:
+        yield
+    except BaseException as error:
+        slot.__exit__(type(error), error, error.__traceback__)
+        raise
+    slot.__exit__(None, None, None)

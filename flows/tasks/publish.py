@@ -1,0 +1,38 @@
+"""What a run leaves in the Prefect UI besides its log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from flows.core.retention import RetentionPlan
+from flows.core.summaries import retention_rows
+
+
+def name_run(name: str) -> None:
+    """Give this flow run the name of what it does, once that is known."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, name=name)
+
+
+def publish_page(key: str, markdown: str, description: str) -> None:
+    """Leave a page; pages with the same key form a history."""
+    create_markdown_artifact(markdown, key=key, description=description)
+
+
+def publish_table(key: str, rows: Sequence[Mapping[str, str]], description: str) -> None:
+    """Leave a table."""
+    create_table_artifact([dict(row) for row in rows], key=key, description=description)
+
+
+def publish_retention(plan: str, decisions: RetentionPlan, *, dry_run: bool) -> None:
+    """Leave the table of what retention decided, with the reasons."""
+    verb = "would do" if dry_run else "did"
+    publish_table(
+        f"retention-{plan}",
+        retention_rows(decisions, dry_run=dry_run),
+        f"What retention {verb} with the backups of {plan}",
+    )

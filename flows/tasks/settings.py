@@ -1,0 +1,48 @@
+"""Parameters of flows that are more than a name: what operators see as a drop-down or a sub-form."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.core.retention import RetentionPolicy
+
+
+class Overlap(StrEnum):
+    """What a run does while another one of the same plan is under way."""
+
+    WAIT = "wait"
+    REFUSE = "refuse"
+
+
+class Retention(BaseModel):
+    """How long backups are kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(default=7, description="A backup is kept until it is this many days old.")
+    at_least: int = Field(
+        default=3,
+        title="Never fewer than",
+        description="So many of the newest backups are never removed, whatever their age.",
+    )
+    garbage_after_hours: float = Field(
+        default=12,
+        ge=0,
+        title="Garbage after",
+        description="What a crashed run left is removed when it is this many hours old: longer than any backup takes.",
+    )
+
+    def policy(self) -> RetentionPolicy:
+        """The rules, checked.
+
+        Raises:
+            ConfigurationError: For rules that make no sense, such as zero days.
+        """
+        return RetentionPolicy(days=self.days, at_least=self.at_least)
+
+    def grace(self) -> timedelta:
+        """How old garbage must be."""
+        return timedelta(hours=self.garbage_after_hours)

@@ -1,0 +1,39 @@
+"""The stages of a restore that work on the target as a whole: plan, prepare, finish."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from flows.core.restore_plan import RestoreMode, RestorePlan
+from flows.core.selection import Selection
+from flows.mongo.restoring import finish_target, plan_target, prepare_target
+from flows.tasks.options import stage
+from flows.tasks.restore_job import RestoreJob
+
+logger = logging.getLogger(__name__)
+
+
+@stage(name="plan-restore", task_run_name="plan restore of {job.manifest.backup}")
+def plan_restore_into(
+    job: RestoreJob, selection: Selection, *, mode: RestoreMode, rename: Mapping[str, str], users: bool
+) -> RestorePlan:
+    """Decide what would be written where. Writes nothing."""
+    with job.target.open() as target:
+        return plan_target(target, job.manifest, selection, mode=mode, rename=rename, users=users)
+
+
+# Not repeated by itself: after a broken connection nobody knows what was dropped and what was made.
+@stage(name="prepare-target", task_run_name="prepare target", retries=False)
+def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
+    """Drop what is replaced and create the collections, empty."""
+    with job.target.open() as target:
+        prepare_target(target, plan, preserve_uuid=preserve_uuid)
+    logger.info("prepared %d namespaces, %d of them replaced", len(plan.items), len(plan.replaced))
+
+
+@stage(name="finish-target", task_run_name="build indexes and compare")
+def finish(job: RestoreJob, plan: RestorePlan) -> int:
+    """Build the indexes, create the views, and compare the counts with the manifest."""
+    with job.target.open() as target:
+        return finish_target(target, plan)

@@ -1,0 +1,41 @@
+"""The verify stage of a backup: the store proves that it holds what was sent."""
+
+from __future__ import annotations
+
+import logging
+
+from flows.core.compress import PackedSegment
+from flows.core.manifest import SegmentRecord
+from flows.mongo.dump import DumpedSegment
+from flows.storage.store import StoredObject
+from flows.storage.transfer import confirm_stored
+from flows.tasks.job import BackupJob
+from flows.tasks.options import stage
+from flows.tasks.run import current
+
+logger = logging.getLogger(__name__)
+
+
+@stage(name="verify", task_run_name="verify segment {dumped.index}")
+def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored: StoredObject) -> SegmentRecord:
+    """Confirm one segment by the store's own checksum, or read it back; its file leaves the spool."""
+    confirmed = confirm_stored(
+        job.store.open(),
+        stored.key,
+        packed.path,
+        sha256=packed.sha256,
+        size=packed.bytes,
+        progress=current(job.run).counter(),
+    )
+    packed.path.unlink()
+    logger.info("verified segment %d: %s", dumped.index, confirmed)
+    return SegmentRecord(
+        name=packed.path.name,
+        bytes=packed.bytes,
+        sha256=packed.sha256,
+        archive_bytes=dumped.bytes,
+        compression=job.compression.value,
+        recipients=(),
+        confirmed=confirmed,
+        entries=dumped.entries,
+    )
