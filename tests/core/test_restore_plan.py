@@ -19,7 +19,7 @@ BACKUP = manifest([A, B, TS], [segment(0, entry(A, ONE), entry(B, ONE)), segment
 
 
 def plan(
-    selection: Selection = Selection(),  # noqa: B008 - frozen
+    selection: Selection = Selection(),
     *,
     mode: RestoreMode = RestoreMode.INTO_NEW,
     rename: dict[str, str] | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import stat
 from pathlib import Path
@@ -90,4 +89,4 @@ def test_a_half_made_folder_without_a_lock_is_swept_only_with_content(tmp_path: 
     (tmp_path / "left" / "segment").touch()
     with Spool(tmp_path, "run") as spool:
         assert spool.sweep() == ["left"]
-    assert os.listdir(tmp_path) == ["fresh"]
+    assert [path.name for path in tmp_path.iterdir()] == ["fresh"]
