@@ -67,7 +67,7 @@ def choose_databases(existing: Iterable[str], wanted: Sequence[str]) -> list[str
             close = difflib.get_close_matches(name, names, n=1)
             raise ConfigurationError(
                 "no such database in the source",
-                hint=f"Did you mean {close[0]!r}?" if close else f"The source has: {', '.join(names)}.",
+                hint=f"Did you mean {close[0]!r}?" if close else f"The user can see: {', '.join(names) or 'none'}.",
                 got=name,
             )
     return sorted(set(wanted))

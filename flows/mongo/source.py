@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bson import CodecOptions, Timestamp
+from bson import CodecOptions, MaxKey, Timestamp
 from bson.codec_options import DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
@@ -105,8 +106,12 @@ class MongoSource:
             ConfigurationError: For an unknown database, a pattern that matches nothing, or an empty selection.
             SourceError: Where the user has not the right to read something that was selected.
         """
+        # Without the right to list them all, the server would name only those that this user may see: fine where the
+        # databases were named, and silently too few where all are meant.
+        every = {} if selection.databases else {"authorizedDatabases": False}
         with mongo_errors(SOURCE):
-            existing = self._client.list_database_names()
+            reply = self._client.admin.command({"listDatabases": 1, "nameOnly": True, **every})
+        existing = [str(item["name"]) for item in reply["databases"]]
         names = choose_databases(existing, selection.databases)
         listed = {info.namespace: info for name in names for info in self._collections(name)}
         chosen = choose_namespaces(listed, selection)
@@ -277,12 +282,23 @@ class MongoSource:
             arguments.pop("hint")
         collection = self._client[place.database][place.collection]
         with mongo_errors(SOURCE, namespace=str(namespace)):
-            if at is None:
-                yield from collection.find_raw_batches(criteria, **arguments)
-                return
-            with self._client.start_session(snapshot=True) as session:
-                _read_at(session, at)
+            with self._session(at) as session:
                 yield from collection.find_raw_batches(criteria, session=session, **arguments)
+                if lower is not None and upper is None:
+                    # An index bounded from below alone ends before MaxKey, which is a legal `_id` like any other.
+                    yield from collection.find_raw_batches({"_id": MaxKey()}, session=session)
+
+    @contextmanager
+    def _session(self, at: ClusterTime | None) -> Iterator[ClientSession | None]:
+        if at is None:
+            yield None
+            return
+        with self._client.start_session(snapshot=True) as session:
+            # Every reader of a backup must see the same point in time. The driver picks a time with the first read of
+            # a session and has no public way to give it one; what it sends is `readConcern.atClusterTime`, and a test
+            # watches that.
+            vars(session)["_snapshot_time"] = Timestamp(at.seconds, at.increment)
+            yield session
 
     def require_same(self, info: CollectionInfo) -> None:
         """See that a collection is still the one that was listed.
@@ -327,12 +343,6 @@ def version_tuple(version: str) -> tuple[int, ...]:
         return tuple(int(part) for part in head.split("."))
     except ValueError as error:
         raise ConfigurationError("not a server version", got=version) from error
-
-
-def _read_at(session: ClientSession, at: ClusterTime) -> None:
-    # Every reader of a backup must see the same point in time. The driver picks a time with the first read of a session
-    # and has no public way to give it one; what it sends is `readConcern.atClusterTime`, and a test watches that.
-    vars(session)["_snapshot_time"] = Timestamp(at.seconds, at.increment)
 
 
 def _resized(info: CollectionInfo, *, size: int = 0, documents: int) -> CollectionInfo:

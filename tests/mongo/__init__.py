@@ -1,0 +1,1 @@
+"""Reading a real source and writing a real target."""
