@@ -35,7 +35,7 @@ class RestoreItem:
     record: NamespaceRecord
     target: Namespace
     action: Action
-    present_documents: int  # in the target now; they are lost by a replacement
+    present_documents: int | None  # in the target now; they are lost by a replacement; None: nobody may count them
 
     @property
     def data_target(self) -> Namespace:
@@ -112,7 +112,7 @@ def plan_restore(
     mode: RestoreMode,
     rename: Mapping[str, str],
     users: bool,
-    existing: Mapping[Namespace, int],
+    existing: Mapping[Namespace, int | None],
 ) -> RestorePlan:
     """Decide what a restore writes where.
 
@@ -122,7 +122,7 @@ def plan_restore(
         mode: What to do with namespaces that the target has.
         rename: Database in the backup to database in the target; others keep their name.
         users: Whether users and roles are merged into the target too.
-        existing: Documents of every namespace that the target has in the databases concerned.
+        existing: Documents of every namespace that the target has in the databases concerned; None: not known.
 
     Raises:
         ConfigurationError: For names that the backup does not have, or two databases renamed into one.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from flows.core.manifest import Manifest
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
-from flows.core.restore_plan import Action, RestorePlan
+from flows.core.restore_plan import Action, RestoreItem, RestorePlan
 from flows.core.retention import RetentionPlan
 from flows.core.source import Consistency, Kind
 
@@ -154,7 +154,8 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
     """
     age = max(now - manifest.started, timedelta(0))
     stored = sum(segment.bytes for segment in plan.segments)
-    lost = sum(item.present_documents for item in plan.replaced)
+    known = [item.present_documents for item in plan.replaced if item.present_documents is not None]
+    lost = ("" if len(known) == len(plan.replaced) else "at least ") + format_count(sum(known))
     lines = [
         f"# Restore of {manifest.backup} of plan {manifest.plan}",
         "",
@@ -163,7 +164,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Writes**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
         f"{format_bytes(plan.bytes)}; "
         f"downloads {format_bytes(stored)} in {len(plan.segments)} segments",
-        f"* **Replaces**: {len(plan.replaced)} namespaces that hold {format_count(lost)} documents"
+        f"* **Replaces**: {len(plan.replaced)} namespaces that hold {lost} documents"
         + (f"; type `{plan.confirmation}` into `confirm`" if plan.confirmation else ""),
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
         "",
@@ -176,7 +177,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
                     "action": item.action.value,
                     "documents": format_count(item.record.content.documents),
                     "BSON": format_bytes(item.record.content.bytes),
-                    "there now": format_count(item.present_documents) if item.action is Action.REPLACE else "-",
+                    "there now": _there_now(item),
                 }
                 for item in plan.items[:_MOST_ROWS]
             ]
@@ -184,6 +185,12 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         *_cut(len(plan.items)),
     ]
     return "\n".join(lines)
+
+
+def _there_now(item: RestoreItem) -> str:
+    if item.action is not Action.REPLACE:
+        return "-"
+    return "not known" if item.present_documents is None else format_count(item.present_documents)
 
 
 def retention_rows(plan: RetentionPlan, *, dry_run: bool) -> list[dict[str, str]]:

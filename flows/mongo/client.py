@@ -178,7 +178,9 @@ def error_text(error: OperationFailure) -> str:
     """The server's own sentence, without the reply that PyMongo adds and without values from documents."""
     details = error.details or {}
     text = str(details.get("errmsg", error))
-    # A duplicate key error quotes the key: that may be a person's name or number, and logs are no place for it.
+    # A duplicate key error quotes the key, and a refusal the whole command with its documents: they may hold a person's
+    # name or number, and logs are no place for it.
+    text = re.sub(r" to execute command \{ (\w+):.*", r" to execute command \1", text, flags=re.DOTALL)
     return text.split(" dup key:", maxsplit=1)[0]
 
 

@@ -29,6 +29,7 @@ from flows.core.selection import (
 )
 from flows.core.source import ClusterTime, CollectionInfo, Kind, SourceIdentity
 from flows.mongo.client import SOURCE, Client, mongo_errors
+from flows.mongo.raw import RawBatches
 
 # Values pass through untouched: no dates that Python cannot hold, no UUID objects, order kept.
 RAW: CodecOptions[Any] = CodecOptions(
@@ -281,12 +282,11 @@ class MongoSource:
         if criteria:
             arguments.pop("hint")
         collection = self._client[place.database][place.collection]
-        with mongo_errors(SOURCE, namespace=str(namespace)):
-            with self._session(at) as session:
-                yield from collection.find_raw_batches(criteria, session=session, **arguments)
-                if lower is not None and upper is None:
-                    # An index bounded from below alone ends before MaxKey, which is a legal `_id` like any other.
-                    yield from collection.find_raw_batches({"_id": MaxKey()}, session=session)
+        with mongo_errors(SOURCE, namespace=str(namespace)), self._session(at) as session:
+            yield from RawBatches(collection, criteria, session=session, **arguments)
+            if lower is not None and upper is None:
+                # An index bounded from below alone ends before MaxKey, which is a legal `_id` like any other.
+                yield from RawBatches(collection, {"_id": MaxKey()}, session=session)
 
     @contextmanager
     def _session(self, at: ClusterTime | None) -> Iterator[ClientSession | None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import Binary
+from pymongo.errors import OperationFailure
 
 from flows.core.errors import TargetError
 from flows.core.extjson import CollectionMetadata
@@ -17,6 +18,7 @@ from flows.mongo.source import MongoSource
 
 _DUPLICATE_KEY = 11000
 _NAMESPACE_EXISTS = 48
+_UNAUTHORIZED = 13
 _UUID_SUBTYPE = 4
 # What the server takes in one insert; it says so in `hello`, and has said the same since version 3.6.
 BATCH_DOCUMENTS = 100_000
@@ -51,7 +53,7 @@ class Existing:
 
     namespace: Namespace
     kind: Kind
-    documents: int
+    documents: int | None  # None: the user may not count them
 
 
 class MongoTarget:
@@ -92,11 +94,19 @@ class MongoTarget:
                     found.append(Existing(Namespace(database, name), kind, count))
         return found
 
-    def count(self, namespace: Namespace, kind: Kind) -> int:
-        """Documents of a collection by the server's own count; buckets of a time-series collection."""
+    def count(self, namespace: Namespace, kind: Kind) -> int | None:
+        """Documents of a collection by the server's own count; buckets of a time-series collection.
+
+        None where the user may not ask: the built-in role `restore` writes and does not read.
+        """
         data = namespace.buckets if kind is Kind.TIMESERIES else namespace
         with mongo_errors(TARGET, namespace=str(namespace)):
-            return self._client[data.database][data.collection].estimated_document_count()
+            try:
+                return self._client[data.database][data.collection].estimated_document_count()
+            except OperationFailure as error:
+                if error.code != _UNAUTHORIZED:
+                    raise
+                return None
 
     def drop(self, namespace: Namespace) -> None:
         """Drop a collection, time-series collection or view; one that is not there is fine."""

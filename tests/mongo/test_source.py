@@ -9,6 +9,7 @@ import bson
 import pytest
 from bson import CodecOptions, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from deployments.embedded import Mongod, Parts
@@ -19,6 +20,7 @@ from flows.core.selection import Selection
 from flows.core.source import ClusterTime, Kind
 from flows.mongo.client import SOURCE, MongoOptions, connect
 from flows.mongo.planning import plan_source
+from flows.mongo.raw import RawBatches
 from flows.mongo.source import MongoSource, version_tuple
 
 Client = MongoClient[dict[str, Any]]
@@ -115,6 +117,17 @@ def test_the_driver_sends_the_cluster_time_that_it_is_given(
     concerns = [event.command["readConcern"] for event in commands.seen if event.command_name == "find"]
     expected = {"level": "snapshot", "atClusterTime": bson.Timestamp(at.seconds, at.increment)}
     assert [dict(concern) for concern in concerns] == [expected, expected]
+
+
+def test_raw_batches_are_those_of_the_driver(mongo_client: Client, database: str) -> None:
+    """What `flows.mongo.raw` overrides in the driver still gives the same bytes, batch for batch."""
+    collection = mongo_client[database].c
+    collection.insert_many([{"_id": i, "a": ["x" * (i % 50)], "d": {"e": i}, "n": None} for i in range(5000)])
+    collection.insert_one({"_id": "big", "x": "y" * (15 << 20)})
+    for arguments in ({}, {"filter": {"_id": {"$gt": 1000}}}, {"batch_size": 700}, {"filter": {"_id": "none"}}):
+        assert list(RawBatches(collection, **arguments)) == list(collection.find_raw_batches(**arguments))
+    with pytest.raises(OperationFailure, match="unknown operator"):
+        list(RawBatches(collection, {"_id": {"$nonsense": 1}}))
 
 
 def test_ranges_by_id_span_types_and_meet_without_a_gap(
