@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from flows.core.errors import ConfigurationError, DumpFailed, SourceError
+from flows.core.errors import DumpFailed, SourceError
 from flows.core.extjson import dumps_metadata
 from flows.core.names import Namespace
 from flows.core.selection import (
@@ -29,6 +29,7 @@ from flows.core.selection import (
 )
 from flows.core.source import ClusterTime, CollectionInfo, Kind, SourceIdentity
 from flows.mongo.client import SOURCE, Client, mongo_errors
+from flows.mongo.identity import server_identity
 from flows.mongo.raw import RawBatches
 
 # Values pass through untouched: no dates that Python cannot hold, no UUID objects, order kept.
@@ -60,35 +61,9 @@ class MongoSource:
         """Ask the server who it is.
 
         Raises:
-            SourceError: For a sharded cluster, whose backups would not be consistent.
+            SourceError: For a server that cannot be backed up.
         """
-        with mongo_errors(SOURCE):
-            hello = self._client.admin.command("hello")
-            version = str(self._client.admin.command("buildInfo")["version"])
-        if hello.get("msg") == "isdbgrid":
-            raise SourceError(
-                "the source is a mongos, and sharded clusters are not supported",
-                hint="Back up a replica set; for a sharded cluster use the tools of its vendor.",
-            )
-        if version_tuple(version) >= (8, 3):
-            raise SourceError(
-                "this server version keeps time-series collections in a form that is not supported yet",
-                hint="Supported are MongoDB 4.4 to 8.2.",
-                got=version,
-            )
-        return SourceIdentity(
-            server_version=version,
-            topology="replica set" if "setName" in hello else "standalone",
-            replica_set=hello.get("setName"),
-            replica_set_id=self._replica_set_id() if "setName" in hello else None,
-        )
-
-    def _replica_set_id(self) -> str | None:
-        try:
-            config = self._client.admin.command("replSetGetConfig")
-        except OperationFailure:
-            return None  # the role `backup` does not include it: the identity is then the name alone
-        return str(config["config"]["settings"]["replicaSetId"])
+        return server_identity(self._client, SOURCE)
 
     def majority_time(self) -> ClusterTime | None:
         """The newest point in time that a majority of the replica set holds; None on a standalone.
@@ -330,19 +305,6 @@ def _uuid(listed: Mapping[str, Any]) -> str | None:
 def users_filter(name: str, database: str | None) -> dict[str, Any]:
     """Which users or roles belong to a database, as the official tool decides; the version is for all."""
     return {"db": database} if database is not None and name != "system.version" else {}
-
-
-def version_tuple(version: str) -> tuple[int, ...]:
-    """`7.0.14-rc1` to (7, 0, 14).
-
-    Raises:
-        ConfigurationError: Where the text does not begin with numbers.
-    """
-    head = version.split("-", maxsplit=1)[0].split("+", maxsplit=1)[0]
-    try:
-        return tuple(int(part) for part in head.split("."))
-    except ValueError as error:
-        raise ConfigurationError("not a server version", got=version) from error
 
 
 def _resized(info: CollectionInfo, *, size: int = 0, documents: int) -> CollectionInfo:

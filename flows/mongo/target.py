@@ -14,7 +14,7 @@ from flows.core.extjson import CollectionMetadata
 from flows.core.names import Namespace
 from flows.core.source import Kind, SourceIdentity
 from flows.mongo.client import TARGET, Client, mongo_errors
-from flows.mongo.source import MongoSource
+from flows.mongo.identity import server_identity
 
 _DUPLICATE_KEY = 11000
 _NAMESPACE_EXISTS = 48
@@ -68,8 +68,8 @@ class MongoTarget:
         Raises:
             TargetError: Where it is not a primary.
         """
+        identity = server_identity(self._client, TARGET)
         with mongo_errors(TARGET):
-            identity = MongoSource(self._client).identity()
             hello = self._client.admin.command("hello")
         if not hello.get("isWritablePrimary"):
             raise TargetError(

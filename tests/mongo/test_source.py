@@ -19,9 +19,11 @@ from flows.core.names import Namespace
 from flows.core.selection import Selection
 from flows.core.source import ClusterTime, Kind
 from flows.mongo.client import SOURCE, MongoOptions, connect
+from flows.mongo.identity import version_tuple
 from flows.mongo.planning import plan_source
 from flows.mongo.raw import RawBatches
-from flows.mongo.source import MongoSource, version_tuple
+from flows.mongo.source import MongoSource
+import itertools
 
 Client = MongoClient[dict[str, Any]]
 
@@ -142,10 +144,7 @@ def test_ranges_by_id_span_types_and_meet_without_a_gap(
     assert len(bounds) == 4
     edges = [None, *bounds, None]
     name, at = Namespace(database, "mixed"), source.majority_time()
-    parts = [
-        b"".join(source.read(name, at=at, lower=lower, upper=upper))
-        for lower, upper in zip(edges, edges[1:], strict=False)
-    ]
+    parts = [b"".join(source.read(name, at=at, lower=lower, upper=upper)) for lower, upper in itertools.pairwise(edges)]
     assert all(parts)
     raw = CodecOptions[Any](document_class=dict)
     got = [bson.encode(d) for part in parts for d in bson.decode_all(part, raw)]
@@ -164,7 +163,7 @@ def test_ranges_work_where_the_id_index_is_special(
     edges = [None, *bounds, None]
     found = [
         document["_id"]
-        for lower, upper in zip(edges, edges[1:], strict=False)
+        for lower, upper in itertools.pairwise(edges)
         for document in documents(source.read(Namespace(database, "c"), at=None, lower=lower, upper=upper))
     ]
     assert sorted(found) == sorted(f"é{i}" for i in range(200))

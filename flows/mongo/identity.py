@@ -1,0 +1,65 @@
+"""Who a server is, whichever end it stands at."""
+
+from __future__ import annotations
+
+from pymongo.errors import OperationFailure
+
+from flows.core.errors import ConfigurationError
+from flows.core.source import SourceIdentity
+from flows.mongo.client import Client, Side, mongo_errors
+
+# From this version on a time-series collection has no buckets collection, and is read and written in another way.
+_VIEWLESS_TIMESERIES = (8, 3)
+
+
+def server_identity(client: Client, side: Side) -> SourceIdentity:
+    """Ask a server for its version and its replica set.
+
+    Args:
+        client: A client of it.
+        side: Source or target, for the errors.
+
+    Raises:
+        SourceError, TargetError: For a server that this project does not support, or that cannot be reached.
+    """
+    with mongo_errors(side):
+        hello = client.admin.command("hello")
+        version = str(client.admin.command("buildInfo")["version"])
+    if hello.get("msg") == "isdbgrid":
+        raise side.general(
+            f"the {side.name} is a mongos, and sharded clusters are not supported",
+            hint="Give a replica set; for a sharded cluster use the tools of its vendor.",
+        )
+    if version_tuple(version) >= _VIEWLESS_TIMESERIES:
+        raise side.general(
+            f"the server version of the {side.name} is not supported yet",
+            hint="Supported are MongoDB 4.4 to 8.2; later ones keep time-series collections in another form.",
+            got=version,
+        )
+    return SourceIdentity(
+        server_version=version,
+        topology="replica set" if "setName" in hello else "standalone",
+        replica_set=hello.get("setName"),
+        replica_set_id=_replica_set_id(client) if "setName" in hello else None,
+    )
+
+
+def _replica_set_id(client: Client) -> str | None:
+    try:
+        config = client.admin.command("replSetGetConfig")
+    except OperationFailure:
+        return None  # the roles `backup` and `restore` do not include it: the identity is then the name alone
+    return str(config["config"]["settings"]["replicaSetId"])
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """`7.0.14-rc1` to (7, 0, 14).
+
+    Raises:
+        ConfigurationError: Where the text does not begin with numbers.
+    """
+    head = version.split("-", maxsplit=1)[0].split("+", maxsplit=1)[0]
+    try:
+        return tuple(int(part) for part in head.split("."))
+    except ValueError as error:
+        raise ConfigurationError("not a server version", got=version) from error
