@@ -23,8 +23,8 @@ def server_identity(client: Client, side: Side) -> SourceIdentity:
         SourceError, TargetError: For a server that this project does not support, or that cannot be reached.
     """
     with mongo_errors(side):
-        hello = client.admin.command("hello")
-        version = str(client.admin.command("buildInfo")["version"])
+        hello = client.admin.command("hello", read_preference=client.read_preference)
+        version = str(client.admin.command("buildInfo", read_preference=client.read_preference)["version"])
     if hello.get("msg") == "isdbgrid":
         raise side.general(
             f"the {side.name} is a mongos, and sharded clusters are not supported",

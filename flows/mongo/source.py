@@ -71,7 +71,7 @@ class MongoSource:
         A snapshot read at this time shows the same on every member, and cannot be rolled back.
         """
         with mongo_errors(SOURCE):
-            hello = self._client.admin.command("hello")
+            hello = self._ask("admin", {"hello": 1})
         written = hello.get("lastWrite", {}).get("majorityOpTime")
         return ClusterTime(written["ts"].time, written["ts"].inc) if written else None
 
@@ -86,7 +86,7 @@ class MongoSource:
         # databases were named, and silently too few where all are meant.
         every = {} if selection.databases else {"authorizedDatabases": False}
         with mongo_errors(SOURCE):
-            reply = self._client.admin.command({"listDatabases": 1, "nameOnly": True, **every})
+            reply = self._ask("admin", {"listDatabases": 1, "nameOnly": True, **every})
         existing = [str(item["name"]) for item in reply["databases"]]
         names = choose_databases(existing, selection.databases)
         listed = {info.namespace: info for name in names for info in self._collections(name)}
@@ -113,7 +113,12 @@ class MongoSource:
         """
         with mongo_errors(SOURCE, database=database):
             db: Database[Any] = self._client.get_database(database, codec_options=RAW)
-            return list(db.cursor_command(command, codec_options=RAW))
+            preference = self._client.read_preference
+            return list(db.cursor_command(command, codec_options=RAW, read_preference=preference))
+
+    def _ask(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
+        # By itself the driver sends commands to the primary, which a source may be told to spare.
+        return self._client[database].command(command, read_preference=self._client.read_preference)
 
     def _raw(self, namespace: Namespace) -> Collection[RawBSONDocument]:
         database: Database[Any] = self._client.get_database(namespace.database, codec_options=RAW)
@@ -160,7 +165,7 @@ class MongoSource:
             first = next(iter(collection.find({}, limit=1)), None)
             documents = collection.estimated_document_count()
             try:
-                stats = self._client[data.database].command("collStats", data.collection)
+                stats = self._ask(data.database, {"collStats": data.collection})
                 size = int(stats["size"])
             except OperationFailure as error:
                 if error.code != _UNAUTHORIZED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # A run that is killed gives its slot back after this time [s]; a living one renews it long before.
 _LEASE_SECONDS = 120.0
-_REFUSE_AFTER_SECONDS = 1.0
+_AT_ONCE_SECONDS = 1.0  # for an answer to whether the plan is free [s]
 
 
 @contextmanager
@@ -32,19 +32,20 @@ def hold_plan(plan: str, overlap: Overlap) -> Iterator[None]:
     name = f"mongo-backup-{check_plan_name(plan)}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, 1)
-    patience = _REFUSE_AFTER_SECONDS if overlap is Overlap.REFUSE else None
-    slot = concurrency(name, occupy=1, timeout_seconds=patience, lease_duration=_LEASE_SECONDS, strict=True)
-    try:
-        slot.__enter__()
-    except TimeoutError as error:
-        raise PlanBusy(
-            "another run holds this plan",
-            hint="Wait until it has ended, or set `overlap` to `wait`. A killed run lets go after two minutes.",
-            plan=plan,
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_slot(name, timeout_seconds=_AT_ONCE_SECONDS))
+        except TimeoutError as error:
+            if overlap is Overlap.REFUSE:
+                raise PlanBusy(
+                    "another run holds this plan",
+                    hint="Wait until it has ended, or set `overlap` to `wait`. A killed run lets go after two minutes.",
+                    plan=plan,
+                ) from error
+            logger.info("another run holds the plan %s: waiting for its end", plan)
+            stack.enter_context(_slot(name, timeout_seconds=None))
         yield
-    except BaseException as error:
-        slot.__exit__(type(error), error, error.__traceback__)
-        raise
-    slot.__exit__(None, None, None)
+
+
+def _slot(name: str, *, timeout_seconds: float | None) -> AbstractContextManager[None]:
+    return concurrency(name, occupy=1, timeout_seconds=timeout_seconds, lease_duration=_LEASE_SECONDS, strict=True)

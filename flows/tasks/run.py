@@ -66,14 +66,18 @@ class Run:
         """Give a stage what it calls after each batch. It raises Stopped once the run is over."""
 
         def count(*numbers: int) -> None:
-            if self.stop.is_set():
-                raise Stopped("the run was stopped", hint="Nothing was listed; run it again when you are ready.")
+            self.checkpoint()
             with self._lock:
                 self._done += numbers[-1]
                 if documents:
                     self._documents += numbers[0]
 
         return count
+
+    def checkpoint(self, *_: int) -> None:
+        """Raise Stopped once the run is over: what stages call between batches whose bytes do not count as progress."""
+        if self.stop.is_set():
+            raise Stopped("the run was stopped", hint="Nothing was listed; run it again when you are ready.")
 
     def percentage(self) -> float:
         """How far the run is, as far as can be told from bytes."""

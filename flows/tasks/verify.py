@@ -25,7 +25,7 @@ def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored:
         packed.path,
         sha256=packed.sha256,
         size=packed.bytes,
-        progress=current(job.run).counter(),
+        progress=current(job.run).checkpoint,
     )
     packed.path.unlink()
     logger.info("verified segment %d: %s", dumped.index, confirmed)
