@@ -190,6 +190,8 @@ class PrefectServer(Part):
         return environment_without("PREFECT_") | {
             "PREFECT_HOME": str(self.home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # The pages ask for the API at port 4200 otherwise, whatever port the server was started on.
+            "PREFECT_SERVER_UI_API_URL": self.api_url,
             # Site-packages may be read-only, and another server may be copying its pages there now.
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "ui"),
             # Leases in memory are gone after a restart, and Prefect then kills the runs that hold them.
