@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import UTC, datetime
+from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -31,7 +32,7 @@ from flows.tasks.plan import plan as plan_backup
 from flows.tasks.plan import prepare_store
 from flows.tasks.prune import prune_plan
 from flows.tasks.publish import name_run, publish_page, publish_retention
-from flows.tasks.run import Run, open_run, shown_progress
+from flows.tasks.run import Run, last_result, open_run, shown_progress
 from flows.tasks.settings import Overlap, Retention
 from flows.tasks.upload import upload
 from flows.tasks.verify import verify
@@ -128,11 +129,11 @@ def store_segments(run: Run, job: BackupJob, planned: SourcePlan, in_flight: int
     oldest in flight is verified, so that no more than `in_flight` of them rest in the spool.
     """
     records: list[SegmentRecord] = []
-    flying: deque[PrefectFuture[SegmentRecord]] = deque()
+    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
     dumped: PrefectFuture[DumpedSegment] | None = None
     for segment in planned.segments:
         if len(flying) == in_flight:
-            records.append(flying.popleft().result())
+            records.append(last_result(flying.popleft()))
         dumped = dump.submit(
             job,
             segment,
@@ -143,8 +144,8 @@ def store_segments(run: Run, job: BackupJob, planned: SourcePlan, in_flight: int
         )
         packed = compress.submit(job, dumped, return_state=False)
         stored = upload.submit(job, segment.index, packed, return_state=False)
-        flying.append(verify.submit(job, dumped, packed, stored, return_state=False))
-        for future in (dumped, packed, stored, flying[-1]):
+        flying.append((dumped, packed, stored, verify.submit(job, dumped, packed, stored, return_state=False)))
+        for future in flying[-1]:
             run.watch(future)
-    records += [future.result() for future in flying]
+    records += [last_result(stages) for stages in flying]
     return records

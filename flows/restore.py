@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import UTC, datetime
+from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -13,7 +14,6 @@ from flows.core.errors import ConfigurationError
 from flows.core.restore_plan import RestoreMode, RestorePlan, RestoreProgress
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport, restore_page
-from flows.mongo.load import LoadedSegment
 from flows.tasks.blocks import load_block
 from flows.tasks.fetch import fetch
 from flows.tasks.find import find_backup
@@ -21,7 +21,7 @@ from flows.tasks.load import load
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run, publish_page
 from flows.tasks.restore_job import RestoreJob
-from flows.tasks.run import Run, open_run, shown_progress
+from flows.tasks.run import Run, last_result, open_run, shown_progress
 from flows.tasks.target import finish, plan_restore_into, prepare
 
 MOST_IN_FLIGHT = 16
@@ -103,16 +103,16 @@ def restore(
 
 def load_segments(run: Run, job: RestoreJob, plan: RestorePlan, state: RestoreProgress, in_flight: int) -> None:
     """Fetch and load every segment; while some are loaded, the next are fetched."""
-    flying: deque[PrefectFuture[LoadedSegment]] = deque()
+    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
     for segment in plan.segments:
         if len(flying) == in_flight:
-            state.loaded(flying.popleft().result().name)
+            state.loaded(last_result(flying.popleft()).name)
         path = fetch.submit(job, segment)
-        flying.append(load.submit(job, plan, segment, path, return_state=False))
-        run.watch(path)
-        run.watch(flying[-1])
+        flying.append((path, load.submit(job, plan, segment, path, return_state=False)))
+        for future in flying[-1]:
+            run.watch(future)
     while flying:
-        state.loaded(flying.popleft().result().name)
+        state.loaded(last_result(flying.popleft()).name)
 
 
 def report(job: RestoreJob, plan: RestorePlan, *, indexes: int, dry_run: bool) -> RestoreReport:

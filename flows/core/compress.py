@@ -40,7 +40,7 @@ class Readable(Protocol):
 
 
 class _Writable(Protocol):
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: memoryview, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _HashingFile:
         self.sha256 = hashlib.sha256()
         self.bytes = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self._file.write(data)
         self.sha256.update(data)
         self.bytes += len(data)
@@ -84,13 +84,14 @@ def compress_file(
     Raises:
         SpoolError: Where the disk is full.
     """
+    block = memoryview(bytearray(_BLOCK_BYTES))  # one for all reads: the kernel need not find new pages each time
     try:
         with spool_errors(target), source.open("rb", buffering=0) as plain, target.open("wb", buffering=0) as file:
             out = _HashingFile(cast(BinaryIO, file))
             with _compressor(out, compression) as sink:
-                while block := plain.read(_BLOCK_BYTES):
-                    sink.write(block)
-                    progress(len(block))
+                while count := plain.readinto(block):
+                    sink.write(block[:count])
+                    progress(count)
     except BaseException:
         with contextlib.suppress(OSError):
             target.unlink()

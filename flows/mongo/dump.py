@@ -93,4 +93,11 @@ def _dump_part(
 def _batches(source: MongoSource, part: SegmentPart, at: ClusterTime | None) -> Iterator[bytes]:
     if not part.collection.has_documents:
         return iter(())
-    return source.read(part.collection.data_namespace, at=at, lower=part.lower, upper=part.upper)
+    info = part.collection
+    return source.read(
+        info.data_namespace,
+        at=at,
+        lower=part.lower,
+        upper=part.upper,
+        document_bytes=info.bytes // max(info.documents, 1),
+    )

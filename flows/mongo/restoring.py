@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from flows.core.errors import TargetError
 from flows.core.extjson import loads_metadata
 from flows.core.manifest import Manifest
-from flows.core.restore_plan import Action, RestoreMode, RestorePlan, plan_restore
+from flows.core.restore_plan import Action, RestoreMode, RestorePlan, check_rename, plan_restore
 from flows.core.selection import Selection
 from flows.core.source import Kind
 from flows.mongo.target import MongoTarget
@@ -31,6 +31,7 @@ def plan_target(
         TargetError: Where the target cannot be written to.
         ConfigurationError, TargetNotEmpty: As in `plan_restore`.
     """
+    check_rename(rename)  # before the target is asked about a database of that name
     target.identity()
     databases = {record.namespace.renamed(dict(rename)).database for record in manifest.namespaces}
     existing = {found.namespace: found.documents for found in target.existing(databases)}

@@ -41,6 +41,9 @@ _UNAUTHORIZED = 13
 # More samples make ranges of more even size; each costs the server one random read.
 _SAMPLES_PER_PIECE = 30
 _MOST_SAMPLES = 20_000
+# The server's own batches of 16 MiB cost twice the CPU time here: fresh pages from the kernel for each of them, and
+# none of it in the processor's cache when it is looked at. Measured: 1.6 s for 171 MiB, 0.9 s with 2 MiB.
+_BATCH_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,7 @@ class MongoSource:
         at: ClusterTime | None,
         lower: bytes | None = None,
         upper: bytes | None = None,
-        natural: bool = True,
+        document_bytes: int = 0,
     ) -> Iterator[bytes]:
         """Read a collection, or the range of it between two `_id` values, as raw batches of whole documents.
 
@@ -236,10 +239,11 @@ class MongoSource:
             at: The point in time to read at, or None for what is there now.
             lower: Document `{_id: value}` from which to read, inclusive.
             upper: Document `{_id: value}` up to which to read, exclusive.
-            natural: Read in the order of the disk, which is the fastest; with bounds the `_id` index leads.
+            document_bytes: Size of an average document, where it is known [bytes]: batches are then of about 2 MiB.
 
         Yields:
-            Concatenated BSON documents, at most about 16 MiB at a time, exactly as the server sent them.
+            Concatenated BSON documents, at most about 16 MiB at a time, exactly as the server sent them; in the order
+            of the disk, or of the `_id` index where there are bounds.
 
         Raises:
             SourceUnavailable: Where the connection breaks; nothing tells then what is missing, so read again.
@@ -252,7 +256,9 @@ class MongoSource:
             criteria = users_filter(name, namespace.database)
             place = Namespace("admin", name)
         # `min` and `max` bound the index itself and so span BSON types; a filter with `$gte` would keep to one type.
-        arguments: dict[str, Any] = {"hint": {"$natural": 1}} if natural else {"hint": {"_id": 1}}
+        arguments: dict[str, Any] = {"hint": {"$natural": 1}}
+        if document_bytes:
+            arguments["batch_size"] = max(1, _BATCH_BYTES // document_bytes)
         if lower is not None:
             arguments["min"] = RawBSONDocument(lower)
         if upper is not None:

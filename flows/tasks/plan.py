@@ -21,7 +21,7 @@ def plan(job: BackupJob, selection: Selection, *, users: bool, segment_bytes: in
         planned = plan_source(source, selection, users=users, segment_bytes=segment_bytes)
     documents = sum(info.documents for info in planned.collections)
     logger.info(
-        "planned %s: %d namespaces, about %s documents and %s, in %d segments, read at %s",
+        "planned %s: %d namespaces, about %s documents and %s, segments: %d, read at %s",
         job.backup,
         len(planned.collections),
         format_count(documents),

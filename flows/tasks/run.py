@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,19 @@ class Run:
         until = time.monotonic() + _SETTLE_SECONDS
         for future in self._futures:
             future.wait(timeout=max(0.0, until - time.monotonic()))
+
+
+def last_result(stages: Iterable[PrefectFuture[Any]]) -> Any:
+    """Wait for the stages of one segment, and give what the last of them returned.
+
+    Args:
+        stages: In the order in which they hand over. Where one fails, Prefect does not start those behind it and says
+            of them only that they are pending; the error is that of the first.
+    """
+    result = None
+    for stage in stages:
+        result = stage.result()
+    return result
 
 
 def current(identifier: str) -> Run:

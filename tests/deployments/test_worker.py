@@ -1,0 +1,239 @@
+"""The three commands of the README on a clean checkout, and what a worker then makes of the deployments."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+from prefect_aws import MinIOCredentials
+from pymongo import MongoClient
+
+from blocks import BackupStore, MongoDBSource, MongoDBTarget
+from deployments import embedded
+from flows.storage.repository import Repository
+from flows.storage.s3 import S3Store
+from tests.support.fault_proxy import FaultProxy, Request, call
+
+ROOT = Path(__file__).parents[2]
+PREFECT = Path(sys.executable).with_name("prefect")
+DEPLOYMENTS = ("backup/nightly", "inventory/inventory", "prune/prune", "restore/restore")
+
+
+def until(look: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.2)
+    return seen
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A Prefect server with the deployments, a worker, and the blocks that they name."""
+
+    client: SyncPrefectClient
+    environment: dict[str, str]
+    checkout: Path
+    spool: Path
+    store: S3Store
+    proxy: FaultProxy
+    worker: embedded.Process
+
+    def command(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """A `prefect` command in the folder of the checkout."""
+        return subprocess.run(
+            [PREFECT, *argv], cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+
+    def start(self, deployment: str, **parameters: Any) -> UUID:
+        """What `Custom run` does in the UI."""
+        found = self.client.read_deployment_by_name(deployment)
+        return self.client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+    def end(self, run: UUID) -> FlowRun:
+        """A run that has ended."""
+
+        def ended() -> FlowRun | None:
+            found = self.client.read_flow_run(run)
+            return found if found.state is not None and found.state.is_final() else None
+
+        found: FlowRun = until(ended, f"the end of a run; the worker says:\n{self.worker.tail(40)}")
+        return found
+
+    def complete(self, run: UUID) -> None:
+        """See that a run ends well."""
+        state = self.end(run).state
+        assert state is not None
+        assert state.is_completed(), f"{state.message}\n{self.worker.tail(60)}"
+
+    def artifacts(self, run: UUID) -> dict[str | None, str]:
+        """What a run left in the UI: the texts under each key."""
+        only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        texts: dict[str | None, str] = {}
+        for artifact in self.client.read_artifacts(artifact_filter=only):
+            texts[artifact.key] = texts.get(artifact.key, "") + str(artifact.data)
+        return texts
+
+    def logs(self, run: UUID) -> dict[str, str]:
+        """The lines of a run, by their text; the value is the logger."""
+        only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+        return {log.message: log.name for log in self.client.read_logs(log_filter=only)}
+
+
+@pytest.fixture(scope="module")
+def operation(
+    parts: embedded.Parts, mongod: embedded.Mongod, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operation]:
+    folder = tmp_path_factory.mktemp("worker")
+    checkout = folder / "checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():  # git also lists what has been deleted and not committed
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, checkout / name)
+
+    s3, server = parts.s3(), parts.prefect_server()
+    keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
+    store = BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint)
+    # Logs must reach the UI without settings that operators may not know.
+    environment = {k: v for k, v in parts.environment(server).items() if not k.startswith("PREFECT_LOGGING_")}
+    environment |= {"PREFECT_WORKER_QUERY_SECONDS": "1", "MONGO_BACKUP_SPOOL": str(folder / "spool")}
+    # From anywhere but the checkout: a run has to find its code by what the deployment says.
+    start_worker = ["/bin/sh", "-c", 'cd / && exec "$@"', "sh", PREFECT, "worker", "start", "--pool", "mongo-backup"]
+    with FaultProxy(s3.host, s3.port) as proxy, SyncPrefectClient(server.api_url) as client:
+        with temporary_settings({PREFECT_API_URL: server.api_url}):
+            store.save("backups")
+            BackupStore(credentials=keys, bucket=s3.bucket, endpoint=proxy.url).save("slow")
+            MongoDBSource(connection_string=mongod.uri).save("source")
+            MongoDBTarget(connection_string=mongod.uri).save("target")
+        worker = embedded.Process(parts, "worker", [str(word) for word in start_worker], environment)
+        held = Operation(client, environment, checkout, folder / "spool", store.open(), proxy, worker)
+        for command in (
+            "work-pool create mongo-backup --type process",
+            "--no-prompt deploy --prefect-file deployments/prefect.yaml --all",
+        ):
+            done = held.command(*command.split())
+            assert done.returncode == 0, done.stdout + done.stderr
+        worker.start()
+        yield held
+    # The worker first: it would wait a minute for a server that is gone.
+    worker.kill()
+    server.kill()
+    s3.kill()
+
+
+@pytest.fixture(scope="module")
+def invoices(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[str]:
+    """A database of five segments of the smallest size: its name. What is restored of it is gone afterwards too."""
+    names = "worker_invoices", "worker_restored"
+    documents = [{"_id": i, "text": "0123456789" * 10_000} for i in range(720)]
+    mongo_client[names[0]]["invoices"].insert_many(documents)
+    yield names[0]
+    for name in names:
+        mongo_client.drop_database(name)
+
+
+def test_all_deployments_are_there_for_the_pool(operation: Operation) -> None:
+    for name in DEPLOYMENTS:
+        deployment = operation.client.read_deployment_by_name(name)
+        assert deployment.work_pool_name == "mongo-backup"
+        assert deployment.description
+        assert deployment.tags == ["mongo-backup"]
+
+
+def test_the_schedule_creates_runs(operation: Operation) -> None:
+    # With some versions of a library below Prefect everything works but this.
+    only = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+    runs = until(lambda: operation.client.read_flow_runs(flow_run_filter=only), "a scheduled run", seconds=30)
+    nightly = operation.client.read_deployment_by_name("backup/nightly")
+    assert {run.deployment_id for run in runs} == {nightly.id}
+    assert {f"{run.expected_start_time:%H:%M %Z}" for run in runs} == {"04:00 UTC"}
+
+
+def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:
+    begun = threading.Event()
+
+    def slowly(_: Request) -> None:
+        begun.set()
+        time.sleep(2)  # stands for a slow network
+
+    operation.proxy.fail("PUT /backups/default/backups/2", times=None, action=call(before=slowly))
+    run = operation.start("backup/nightly", store="slow", databases=[invoices], segment_mib=16, segments_in_flight=2)
+    until(begun.is_set, f"an upload; the worker says:\n{operation.worker.tail(40)}")
+    assert [path.name for path in operation.spool.iterdir()] == [str(run)]
+
+    operation.client.set_flow_run_state(run, Cancelling())
+    # Prefect kills what has not ended after 30 s. It then takes its time to say that the run is cancelled.
+    until(lambda: not list(operation.spool.iterdir()), "an empty spool", seconds=35)
+    assert operation.end(run).state_name == "Cancelled"
+    assert "Flow run was cancelled." in operation.logs(run)
+    assert Repository(operation.store, "default").backup_ids() == []
+
+
+def test_runs_by_hand_complete_as_deployed(
+    operation: Operation, mongo_client: MongoClient[dict[str, Any]], invoices: str
+) -> None:
+    # After the test before: neither the deployment nor the plan is held by the run that was cancelled.
+    done = operation.command("deployment", "run", "backup/nightly", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    backups = Repository(operation.store, "default").backup_ids()
+    assert len(backups) == 1
+
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in done.stdout.split() if is_uuid(run)]))
+    (backup,) = operation.client.read_flow_runs(flow_run_filter=only)
+    assert backup.name == f"backup default {backups[0]}"
+    assert {"backup-default", "retention-default"} <= operation.artifacts(backup.id).keys()
+    committed = f"committed {backups[0]}: the backup is listed from now on"
+    logs = until(lambda: (seen := operation.logs(backup.id)).keys() & {committed} and seen, "the log of the backup")
+    assert logs[committed] == "flows.tasks.commit"
+
+    shown = operation.start("restore/restore", databases=[invoices], rename={invoices: "worker_shown"})
+    written = operation.start(
+        "restore/restore", databases=[invoices], rename={invoices: "worker_restored"}, dry_run=False
+    )
+    for run, words in (
+        (shown, "Plan: nothing has been written"),
+        (written, "Complete: counts are those of the manifest"),
+    ):
+        operation.complete(run)
+        assert words in operation.artifacts(run)["restore-default"]
+    assert "worker_shown" not in mongo_client.list_database_names()
+    hashes = [mongo_client[name].command("dbHash")["collections"] for name in (invoices, "worker_restored")]
+    assert hashes[0] == hashes[1]
+    assert list(operation.spool.iterdir()) == []
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
