@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from enum import StrEnum
 from typing import Any
 
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from flows.core.checks import CheckLine
 from flows.core.errors import BackupError
 from flows.storage.profiles import profile
 from flows.storage.s3 import S3Store, client_config
+
+_making = threading.Lock()
 
 
 class Provider(StrEnum):
@@ -65,12 +68,19 @@ class BackupStore(Block):
         default=Provider.OTHER, description="Who runs the store. `other` is slower than needed and never wrong."
     )
 
-    def open(self) -> S3Store:
-        """Open the store. Call it inside the task that uses it: clients do not travel.
+    _client: Any = PrivateAttr(default=None)
 
-        Raises:
-            StoreError: Where no client can be made of these settings.
+    def open(self) -> S3Store:
+        """Open the store. Call it inside the task that uses it: clients do not travel to other processes.
+
+        The tasks of a run share one client, which threads may do: to make one costs half a second of CPU time.
         """
+        with _making:
+            if self._client is None:
+                self._client = self._make_client()
+        return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value))
+
+    def _make_client(self) -> Any:
         chosen = profile(self.provider.value)
         # `get_boto3_session` leaves `aws_client_parameters` out, so they are put in here.
         given: dict[str, Any] = self.credentials.aws_client_parameters.get_params_override()
@@ -84,8 +94,7 @@ class BackupStore(Block):
         }
         if self.endpoint:
             arguments["endpoint_url"] = self.endpoint
-        client = self.credentials.get_boto3_session().client("s3", **arguments)
-        return S3Store(client, self.bucket, self.prefix, chosen)
+        return self.credentials.get_boto3_session().client("s3", **arguments)
 
     def check(self) -> list[CheckLine]:
         """Say whether backups could be kept here, and why not: lists, writes, reads and deletes one small object."""

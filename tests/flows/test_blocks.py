@@ -1,0 +1,173 @@
+"""Blocks: what operators see and type, what is kept secret, and that a check tells why something does not work."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from prefect.blocks.core import Block
+from prefect_aws import AwsCredentials, MinIOCredentials
+from prefect_aws.client_parameters import AwsClientParameters
+from pydantic import ValidationError
+
+import blocks
+from blocks import BackupStore, MongoDBSource, MongoDBTarget
+from deployments.embedded import Mongod, Parts, S3Server
+from flows.core.errors import ConfigurationError
+from flows.tasks.blocks import load_block
+from tests.flows.conftest import Repo
+
+EVERY: list[type[Block]] = [getattr(blocks, name) for name in blocks.__all__]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_field_is_described_for_the_form(kind: type[Block]) -> None:
+    assert kind.get_description()
+    assert re.search(r'load\("BLOCK_NAME"\)', kind.get_code_example() or "")
+    for name, field in kind.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith((".", "[s].")), name
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_misspelt_field_is_refused(kind: type[Block]) -> None:
+    with pytest.raises(ValidationError, match="passwort"):
+        kind(passwort="x")
+
+
+def test_secrets_are_known_to_prefect_as_secrets() -> None:
+    assert sorted(MongoDBSource.model_json_schema()["secret_fields"]) == [
+        "connection_string",
+        "password",
+        "tls_certificate_key_password",
+    ]
+
+
+def test_a_secret_is_neither_in_repr_nor_in_the_saved_schema() -> None:
+    source = MongoDBSource(connection_string="mongodb://u:s3cr3t@h/", tls_certificate_key_password="k3y")
+    assert "s3cr3t" not in repr(source) + str(source)
+    assert "s3cr3t" not in repr(source.options())
+    assert "k3y" not in repr(source.options())
+
+
+def test_parts_make_a_connection_string_and_odd_characters_are_quoted() -> None:
+    source = MongoDBSource(host="a,b:27018", port=27017, username="ü/@", password="p:?#", replica_set="rs0", tls=True)
+    options = source.options()
+    assert options.uri == "mongodb://%C3%BC%2F%40:p%3A%3F%23@a:27017,b:27018/"
+    assert options.settings["replicaSet"] == "rs0"
+    assert options.settings["authSource"] == "admin"
+    assert options.settings["tls"] is True
+    assert options.settings["appname"] == "mongo-backup-flows"
+    assert options.settings["readPreference"] == "primary"
+    assert "readPreference" not in MongoDBTarget().options().settings
+
+
+def test_a_user_without_a_password_is_refused() -> None:
+    with pytest.raises(ValidationError, match="username and password go together"):
+        MongoDBSource(username="u")
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        MinIOCredentials(minio_root_user="user-1", minio_root_password="s3cr3t"),
+        AwsCredentials(aws_access_key_id="user-1", aws_secret_access_key="s3cr3t"),
+    ],
+    ids=["minio", "aws"],
+)
+@pytest.mark.parametrize("by_reference", [True, False], ids=["by reference", "inline"])
+def test_nested_credentials_come_back_as_what_they_were(credentials: Any, by_reference: bool) -> None:
+    if by_reference:
+        credentials.save("nested", overwrite=True)
+        credentials = type(credentials).load("nested")
+    BackupStore(credentials=credentials, bucket="bucket").save("nested-store", overwrite=True)
+    found = BackupStore.load("nested-store").credentials
+    assert type(found) is type(credentials)
+    password = "minio_root_password" if isinstance(found, MinIOCredentials) else "aws_secret_access_key"
+    assert getattr(found, password).get_secret_value() == "s3cr3t"
+
+
+def test_client_parameters_of_the_credentials_reach_the_client() -> None:
+    credentials = AwsCredentials(
+        aws_access_key_id="user-1",
+        aws_secret_access_key="x",
+        region_name="eu-central-1",
+        aws_client_parameters=AwsClientParameters(
+            endpoint_url="http://127.0.0.1:5123", config={"read_timeout": 7, "s3": {"addressing_style": "path"}}
+        ),
+    )
+    client: Any = BackupStore(credentials=credentials, bucket="bucket").open()._client
+    assert client.meta.endpoint_url == "http://127.0.0.1:5123"
+    assert client.meta.region_name == "eu-central-1"
+    assert client.meta.config.read_timeout == 7
+    assert client.meta.config.retries["total_max_attempts"] == 2
+
+
+def test_a_source_that_works_says_so(mongod: Mongod, invoices: str) -> None:
+    lines = MongoDBSource(connection_string=mongod.uri).check()
+    assert [(line.name, line.ok) for line in lines] == [("connect", True), ("read", True)]
+
+
+def test_a_standalone_is_told_what_it_cannot_do(parts: Parts) -> None:
+    alone = parts.mongod(replica_set=None)
+    try:
+        lines = {line.name: line for line in MongoDBSource(connection_string=alone.uri).check()}
+    finally:
+        alone.stop()
+    assert not lines["consistency"].ok
+    assert lines["consistency"].hint == "Turn it into a replica set of one member: then backups are consistent."
+
+
+@pytest.mark.parametrize("kind", [MongoDBSource, MongoDBTarget])
+def test_a_server_that_is_not_there_is_told(kind: Any) -> None:
+    (line,) = kind(host="127.0.0.1", port=1, timeout_seconds=0.3).check()
+    assert not line.ok
+    assert "cannot be reached" in line.detail
+    assert line.hint
+
+
+def test_a_target_that_works_says_so(mongod: Mongod) -> None:
+    (line,) = MongoDBTarget(connection_string=mongod.uri).check()
+    assert line.ok
+    assert line.detail.endswith("can be written to")
+
+
+def test_a_store_that_works_says_so_and_is_left_clean(repo: Repo) -> None:
+    lines = repo.block.check()
+    assert all(line.ok for line in lines), lines
+    assert repo.files == []
+
+
+def test_a_store_with_a_wrong_secret_key_says_so_and_does_not_show_it(s3: S3Server) -> None:
+    credentials = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password="wr0ng-secret")
+    lines = BackupStore(credentials=credentials, bucket=s3.bucket, endpoint=s3.endpoint).check()
+    assert not lines[-1].ok
+    assert lines[-1].detail.startswith("the store refuses the signature")
+    assert "wr0ng" not in str(lines)
+
+
+def test_a_block_that_is_not_there_is_told_by_name() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_block(MongoDBSource, "nowhere")
+    assert str(caught.value) == (
+        "there is no block 'nowhere' of the type MongoDB Backup Source\n"
+        "HINT: Make it in the Prefect UI under Blocks, or give the name of one that is there."
+    )
+
+
+def test_a_block_with_a_wrong_value_names_the_field_and_not_the_value() -> None:
+    from prefect.client.orchestration import get_client
+
+    MongoDBSource(username="u", password="s3cr3t").save("typed-wrong", overwrite=True)
+    with get_client(sync_client=True) as client:
+        found = client.read_block_document_by_name("typed-wrong", "mongodb-backup-source", include_secrets=True)
+        # As the UI does it: the server checks no value.
+        client._client.patch(
+            f"/block_documents/{found.id}", json={"data": {**found.data, "port": 99999, "password": "s3cr3t"}}
+        ).raise_for_status()
+    with pytest.raises(ConfigurationError) as caught:
+        load_block(MongoDBSource, "typed-wrong")
+    assert "holds values that cannot be used" in str(caught.value)
+    assert "port: Input should be less than or equal to 65535" in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)

@@ -1,0 +1,153 @@
+"""Secrets are planted, flows run and fail, and then the secrets are looked for everywhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+from pymongo import MongoClient
+
+from blocks import MongoDBSource, MongoDBTarget
+from deployments import embedded
+from flows.backup import backup
+from flows.restore import restore
+from tests.flows.conftest import BACKUP_USER, CANARY, PASSWORD, Repo
+from tests.support.fault_proxy import FaultProxy, Request, call
+from tests.support.flow_runs import FlowRunRecord, flow_run_record, logged, run_flow, task_runs
+
+Client = MongoClient[dict[str, Any]]
+
+WRONG = "canary-wrong-51c8"
+
+
+def test_no_secret_is_found_anywhere(
+    parts: embedded.Parts,
+    s3: embedded.S3Server,
+    guarded: embedded.Mongod,
+    guarded_blocks: None,
+    admin: Client,
+    repo: Repo,
+    proxy: FaultProxy,
+    spool: Path,
+) -> None:
+    host = {"host": guarded.host, "port": guarded.port, "replica_set": "rs0", "username": BACKUP_USER}
+    MongoDBSource(**host, password=WRONG).save("mistyped", overwrite=True)
+    uri = f"mongodb://{BACKUP_USER}:{WRONG}@{guarded.host}:{guarded.port}/?authSource=admin"
+    MongoDBSource(connection_string=uri).save("mistyped-string", overwrite=True)
+    MongoDBSource(connection_string=f"{uri}&tls=perhaps").save("broken-string", overwrite=True)
+    MongoDBTarget(**host, password=WRONG).save("mistyped", overwrite=True)
+    admin["till"].command("createUser", "cashier", pwd=PASSWORD, roles=["read"])
+    admin["till"]["orders"].insert_many([{"_id": i, "marker": "found in data"} for i in range(100)])
+    seen: dict[str, str] = {}
+
+    def look(_: Request) -> None:
+        """While the backup is under way."""
+        seen["command lines"] = "\n".join(_command_lines())
+        seen["spool"] = "\n".join(_texts(spool))
+
+    proxy.fail(lambda request: request.method == "PUT" and "/segment-" in request.path, action=call(before=look))
+    worked = [
+        run_flow(backup, source="guarded-source", databases=["till"], include_users=True),
+        run_flow(restore, target="guarded-target", rename={"till": "till2"}, include_users=True),
+    ]
+    for run in worked:
+        assert run.state.is_completed(), run.error
+    failed = [
+        run_flow(backup, source="mistyped"),
+        run_flow(backup, source="mistyped-string"),
+        run_flow(backup, source="broken-string"),
+        run_flow(restore, target="mistyped"),
+    ]
+    _break_credentials(repo)
+    failed.append(run_flow(backup, source="guarded-source", databases=["till"]))
+    for run in worked + failed:
+        seen[f"log of {run.id}"] = "\n".join(logged(run.id))
+        seen[f"record of {run.id}"] = _record(run.id)
+    seen["errors"] = "\n".join(_everything_said(run) for run in failed)
+    seen["artifacts"] = _artifacts()
+    seen["stored objects"] = "\n".join(_texts(repo.folder))
+    seen["logs of servers"] = "\n".join(_texts(*parts.folder.glob("*.log")))
+    seen["database of Prefect"] = "\n".join(_texts(_prefect_folder()))
+    for name in ("till", "till2"):
+        admin.drop_database(name)
+    admin["till"].command("dropUser", "cashier")
+
+    secrets = {CANARY, quote_plus(PASSWORD), WRONG, s3.secret_key, "not-the-secret-key"}
+    found = {place: secret for place, text in seen.items() for secret in secrets if secret in text}
+    assert found == {}
+    # And it was looked at the right places: each holds what it should hold.
+    assert "mongod" in seen["command lines"]
+    assert "marker" in seen["spool"]
+    assert "found in data" in seen["stored objects"]
+    assert '"plan":"default"' in seen["stored objects"].replace('": "', '":"')
+    assert "Authentication failed" in seen["errors"]
+    assert "SignatureDoesNotMatch" in seen["errors"]
+    assert "till.orders" in seen["artifacts"]
+    assert "guarded-source" in seen[f"record of {worked[0].id}"]
+    assert "dumped segment 0" in seen[f"log of {worked[0].id}"]
+    assert BACKUP_USER in seen["logs of servers"]
+    assert "dumped segment 0" in seen["database of Prefect"]
+
+
+def _break_credentials(repo: Repo) -> None:
+    credentials = type(repo.block.credentials)(
+        minio_root_user=repo.block.credentials.minio_root_user, minio_root_password="not-the-secret-key"
+    )
+    repo.block.model_copy(update={"credentials": credentials}).save("backups", overwrite=True)
+
+
+def _command_lines() -> Iterator[str]:
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield found.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has ended since
+
+
+def _texts(*places: Path) -> Iterator[str]:
+    """Every file, unpacked where it is packed."""
+    for place in places:
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            if path.is_file():
+                data = path.read_bytes()
+                yield path.name + (gzip.decompress(data) if path.suffix == ".gz" else data).decode(errors="replace")
+
+
+def _record(run: UUID) -> str:
+    """The flow run with its parameters and state, and its task runs with their names, inputs and states."""
+    tasks = [task.model_dump(mode="json") for task in task_runs_or_none(run)]
+    return json.dumps([flow_run_record(run).model_dump(mode="json"), tasks])
+
+
+def task_runs_or_none(run: UUID) -> list[Any]:
+    return task_runs(run) if any("Task" in line or "Finished" in line for line in logged(run)[:-1]) else []
+
+
+def _artifacts() -> str:
+    with get_client(sync_client=True) as client:
+        return json.dumps([artifact.model_dump(mode="json") for artifact in client.read_artifacts()])
+
+
+def _everything_said(run: FlowRunRecord) -> str:
+    """The error with all that it was raised from, and the state that the UI shows."""
+    said, error = [str(run.state.message)], run.error
+    while error is not None:
+        said += [str(error), repr(error)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(said)
+
+
+def _prefect_folder() -> Path:
+    """The folder in which the test server keeps its database."""
+    url = get_current_settings().server.database.connection_url
+    assert url is not None
+    folder = Path(url.get_secret_value().partition("///")[2]).parent
+    assert list(folder.glob("*.db*"))
+    return folder
