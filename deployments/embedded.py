@@ -268,7 +268,7 @@ class Parts(Children):
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # The first attaches the handler, and without the second lines of level INFO are lost.
             "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
-            "PREFECT_LOGGING_ROOT_LEVEL": "INFO",
+
             "TMPDIR": str(temporary),
         }
 

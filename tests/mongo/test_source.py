@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,6 @@ from flows.mongo.identity import version_tuple
 from flows.mongo.planning import plan_source
 from flows.mongo.raw import RawBatches
 from flows.mongo.source import MongoSource
-import itertools
 
 Client = MongoClient[dict[str, Any]]
 
