@@ -268,7 +268,6 @@ class Parts(Children):
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # The first attaches the handler, and without the second lines of level INFO are lost.
             "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,blocks",
-
             "TMPDIR": str(temporary),
         }
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Read once, when the tasks are defined, so it has to be there before anything imports them.
+os.environ["MONGO_BACKUP_RETRY_DELAYS"] = "0.2,0.2"
+
 import shutil
 import uuid
 from collections.abc import Iterator

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Read once, when the tasks are defined.
-os.environ["MONGO_BACKUP_RETRY_DELAYS"] = "0.2,0.2"
-
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -88,8 +88,8 @@ def test_a_source_that_dies_during_the_dump_leaves_nothing(parts: embedded.Parts
     MongoDBSource(host=mongod.host, port=mongod.port, replica_set="rs0", timeout_seconds=1).save("dying")
     client: Client
     with MongoClient(mongod.uri, serverSelectionTimeoutMS=2000) as client:
-        client["mpg"]["invoices"].insert_many([{"_id": i} for i in range(1000)])
-        # The first batch has 101 documents, and for the next one the server makes the dump wait.
+        client["mpg"]["invoices"].insert_many([{"_id": i, "pad": Binary(bytes(1_000_000))} for i in range(20)])
+        # No answer is larger than 16 MiB, so there is a second batch, and for that the server makes the dump wait.
         client.admin.command(
             {
                 "configureFailPoint": "failCommand",

@@ -46,7 +46,6 @@ def stored_zoo(zoo_database: tuple[str, Contents], s3: embedded.S3Server) -> Con
 def test_everything_comes_back_as_it_was(mongo_client: Client, repo: Repo) -> None:
     zoo.fill(mongo_client, "zoo_whole")
     before, named = contents(mongo_client, "zoo_whole"), uuids(mongo_client, "zoo_whole")
-    # A database may be restored over and over, so `dbHash` must not be the same by its being untouched.
     taken = backup(databases=["zoo_whole"], retention=None)
     mongo_client.drop_database("zoo_whole")
 

@@ -122,11 +122,12 @@ def _texts(*places: Path) -> Iterator[str]:
 
 def _record(run: UUID) -> str:
     """The flow run with its parameters and state, and its task runs with their names, inputs and states."""
-    tasks = [task.model_dump(mode="json") for task in task_runs_or_none(run)]
+    tasks = [task.model_dump(mode="json") for task in _task_runs(run)]
     return json.dumps([flow_run_record(run).model_dump(mode="json"), tasks])
 
 
-def task_runs_or_none(run: UUID) -> list[Any]:
+def _task_runs(run: UUID) -> list[Any]:
+    # A run may have failed before its first task.
     return task_runs(run) if any("Task" in line or "Finished" in line for line in logged(run)[:-1]) else []
 
 
