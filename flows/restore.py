@@ -95,10 +95,11 @@ def restore(
         with state.told_on_failure(), shown_progress(run, key=f"restore-progress-{plan}", description="Restore"):
             prepare(job, decided, preserve_uuid=preserve_uuid)
             load_segments(run, job, decided, state, segments_in_flight)
-            indexes = finish(job, decided)
-        done = "Complete: counts are those of the manifest, every segment had its SHA-256, CRC and content digest"
+            finished = finish(job, decided)
+        counted = f"{finished.uncounted} namespaces could not be counted" if finished.uncounted else "all counts agree"
+        done = f"Complete: every segment had its SHA-256, CRC and content digest; {counted}"
         publish_page(f"restore-{plan}", restore_page(decided, job.manifest, now=now, done=done), "Restore report")
-        return report(job, decided, indexes=indexes, dry_run=False)
+        return report(job, decided, indexes=finished.indexes, dry_run=False)
 
 
 def load_segments(run: Run, job: RestoreJob, plan: RestorePlan, state: RestoreProgress, in_flight: int) -> None:

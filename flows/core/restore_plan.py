@@ -205,7 +205,7 @@ class RestoreProgress:
         except BackupError as error:
             raise RestoreIncomplete(
                 f"the restore stopped: {error.message}; {self.sentence()}",
-                hint=f"{error.hint} Then run the restore again with mode `replace` and `confirm`: "
+                hint=f"{error.hint} To restore this or another backup again, use mode `replace` with `confirm`: "
                 "it drops what is there and begins anew.".strip(),
                 **error.facts,
             ) from error

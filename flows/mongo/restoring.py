@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flows.core.errors import TargetError
 from flows.core.extjson import loads_metadata
@@ -14,6 +15,14 @@ from flows.core.source import Kind
 from flows.mongo.target import MongoTarget
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedTarget:
+    """What was done at the end of a restore."""
+
+    indexes: int
+    uncounted: int  # namespaces whose documents the user may not count
 
 
 def plan_target(
@@ -52,8 +61,8 @@ def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: boo
             target.create(item.target, item.record.kind, metadata, preserve_uuid=preserve_uuid)
 
 
-def finish_target(target: MongoTarget, plan: RestorePlan) -> int:
-    """Build the indexes, create the views, and compare the counts with the manifest; returns the number of indexes.
+def finish_target(target: MongoTarget, plan: RestorePlan) -> FinishedTarget:
+    """Build the indexes, create the views, and compare the counts with the manifest.
 
     Safe to repeat: an index or a view that is there already in the same form is left as it is. Where the user may not
     count, what the server confirmed with every insert has to do; it was compared while the segments were loaded.
@@ -91,4 +100,4 @@ def finish_target(target: MongoTarget, plan: RestorePlan) -> int:
             "confirmed for each insert; grant `readAnyDatabase` too for a count at the end",
             uncounted,
         )
-    return indexes
+    return FinishedTarget(indexes, uncounted)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from flows.core.restore_plan import RestoreMode, RestorePlan
 from flows.core.selection import Selection
-from flows.mongo.restoring import finish_target, plan_target, prepare_target
+from flows.mongo.restoring import FinishedTarget, finish_target, plan_target, prepare_target
 from flows.tasks.options import stage
 from flows.tasks.restore_job import RestoreJob
 
@@ -33,7 +33,7 @@ def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
 
 
 @stage(name="finish-target", task_run_name="build indexes and compare")
-def finish(job: RestoreJob, plan: RestorePlan) -> int:
+def finish(job: RestoreJob, plan: RestorePlan) -> FinishedTarget:
     """Build the indexes, create the views, and compare the counts with the manifest."""
     with job.target.open() as target:
         return finish_target(target, plan)

@@ -118,7 +118,7 @@ def test_a_failure_midway_says_in_what_state_the_target_is() -> None:
     assert str(caught.value) == (
         "the restore stopped: the SHA-256 is wrong; the target has 1 of 2 segments, the documents of 2 namespaces are "
         "complete, 1 are empty or incomplete, indexes and views may be missing (key='k')\n"
-        "HINT: Take an older backup. Then run the restore again with mode `replace` and `confirm`: "
+        "HINT: Take an older backup. To restore this or another backup again, use mode `replace` with `confirm`: "
         "it drops what is there and begins anew."
     )
     assert isinstance(caught.value.__cause__, IntegrityError)

@@ -214,7 +214,8 @@ def test_a_flipped_byte_in_the_store_is_not_restored(
         f"indexes and views may be missing (key='{key}', store='{repo.block.open().location}', "
         f"expected='{damaged.sha256}', got='{run.error.facts['got']}')\n"
         "HINT: Nothing of this segment was used. Restore an older backup, and find out what changed this object. "
-        "Then run the restore again with mode `replace` and `confirm`: it drops what is there and begins anew."
+        "To restore this or another backup again, use mode `replace` with `confirm`: "
+        "it drops what is there and begins anew."
     )
     whole = mongo_client[two_segments]["large"].count_documents({})
     assert whole == 20 - damaged.entries[0].totals.documents  # those of the other segment, and none of this one
