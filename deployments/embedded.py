@@ -153,7 +153,7 @@ class S3Server(Part):
 
     def _argv(self) -> Sequence[str]:
         # Folders are cached for a moment only, so that what is done to a file shows; without any cache rclone spins.
-        options = ["--addr", f"{self.host}:{self.port}", "--dir-cache-time", "100ms"]
+        options = ["--addr", f"{self.host}:{self.port}", "--dir-cache-time", "10ms"]
         return [str(self._binary), "serve", "s3", *options, str(self.folder)]
 
     def _environment(self) -> Mapping[str, str]:

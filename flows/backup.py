@@ -12,7 +12,6 @@ from prefect.futures import PrefectFuture
 from blocks import BackupStore, MongoDBSource
 from flows.core.assemble import assemble_manifest
 from flows.core.compress import Compression
-from flows.core.errors import ConfigurationError
 from flows.core.keys import backup_id
 from flows.core.manifest import SegmentRecord
 from flows.core.segments import MIB
@@ -33,11 +32,9 @@ from flows.tasks.plan import prepare_store
 from flows.tasks.prune import prune_plan
 from flows.tasks.publish import name_run, publish_page, publish_retention
 from flows.tasks.run import Run, last_result, open_run, shown_progress
-from flows.tasks.settings import Overlap, Retention
+from flows.tasks.settings import MOST_IN_FLIGHT, Overlap, Retention, check_in_flight
 from flows.tasks.upload import upload
 from flows.tasks.verify import verify
-
-MOST_IN_FLIGHT = 16
 
 
 @flow(
@@ -81,12 +78,7 @@ def backup(
         The backup: id, documents, bytes, consistency, warnings, and what was pruned.
     """
     policy = retention.policy() if retention else None
-    if not 1 <= segments_in_flight <= MOST_IN_FLIGHT:
-        raise ConfigurationError(
-            "the number of segments in flight is out of range",
-            expected=f"1 to {MOST_IN_FLIGHT}",
-            got=segments_in_flight,
-        )
+    check_in_flight(segments_in_flight)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
     blocks = load_block(MongoDBSource, source), load_block(BackupStore, store)
     with hold_plan(plan, overlap), open_run() as run:
@@ -94,7 +86,7 @@ def backup(
         job = BackupJob(run.id, plan, backup_id(started), *blocks, compression=compression)
         name_run(f"backup {plan} {job.backup}")
         planned = plan_backup(job, selection, users=include_users, segment_bytes=segment_mib * MIB)
-        run.require_space(planned.largest_segment, segments_in_flight)
+        run.spool.require(2 * planned.largest(segments_in_flight))  # each with its compressed form beside it
         prepare_store(job)
         # Reading and compressing pass every byte once; what is left for the store is not known before.
         run.expect(int(2 * planned.bytes / 0.9), f"backup {job.backup}")

@@ -10,7 +10,6 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 
 from blocks import BackupStore, MongoDBTarget
-from flows.core.errors import ConfigurationError
 from flows.core.restore_plan import RestoreMode, RestorePlan, RestoreProgress
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport, restore_page
@@ -22,9 +21,8 @@ from flows.tasks.options import threads
 from flows.tasks.publish import name_run, publish_page
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.run import Run, last_result, open_run, shown_progress
+from flows.tasks.settings import MOST_IN_FLIGHT, check_in_flight
 from flows.tasks.target import finish, plan_restore_into, prepare
-
-MOST_IN_FLIGHT = 16
 
 
 @flow(
@@ -71,12 +69,7 @@ def restore(
     Returns:
         What was restored, or would be.
     """
-    if not 1 <= segments_in_flight <= MOST_IN_FLIGHT:
-        raise ConfigurationError(
-            "the number of segments in flight is out of range",
-            expected=f"1 to {MOST_IN_FLIGHT}",
-            got=segments_in_flight,
-        )
+    check_in_flight(segments_in_flight)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     with open_run() as run:
@@ -89,7 +82,7 @@ def restore(
         if dry_run:
             return report(job, decided, indexes=0, dry_run=True)
         decided.check_confirmation(confirm)
-        run.require_space(max((s.bytes for s in decided.segments), default=0), segments_in_flight)
+        run.spool.require(sum(sorted(s.bytes for s in decided.segments)[-segments_in_flight:]))
         run.expect(sum(s.bytes for s in decided.segments) + decided.bytes, f"restore {job.manifest.backup}")
         state = RestoreProgress(decided)
         with state.told_on_failure(), shown_progress(run, key=f"restore-progress-{plan}", description="Restore"):

@@ -26,10 +26,9 @@ class SourcePlan:
         """BSON to be read, as far as the server can tell [bytes]."""
         return sum(segment.estimated_bytes for segment in self.segments)
 
-    @property
-    def largest_segment(self) -> int:
-        """Bytes of the largest segment, as far as the server can tell [bytes]."""
-        return max((segment.estimated_bytes for segment in self.segments), default=0)
+    def largest(self, count: int) -> int:
+        """Bytes of the largest segments together, so many of them, as far as the server can tell [bytes]."""
+        return sum(sorted(segment.estimated_bytes for segment in self.segments)[-count:])
 
 
 def plan_source(source: MongoSource, selection: Selection, *, users: bool, segment_bytes: int) -> SourcePlan:

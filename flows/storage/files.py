@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.core.errors import SpoolError
+from flows.core.spool import spool_errors
 from flows.storage.store import READ_BYTES
 
 
@@ -18,11 +18,9 @@ def new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
     Raises:
         SpoolError: The file exists, or cannot be created or written.
     """
-    try:
+    with spool_errors(path):
         # O_EXCL: a file left by someone else could be readable by them, or be a link to somewhere else.
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise _spool_error(error, path) from error
     try:
         yield lambda data: _write_all(file, data, path)
     except BaseException:
@@ -38,12 +36,15 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     Raises:
         SpoolError: The file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(READ_BYTES):
-                yield chunk
-    except OSError as error:
-        raise _spool_error(error, path) from error
+    with spool_errors(path):
+        file = path.open("rb")
+    with file:
+        while True:
+            with spool_errors(path):
+                chunk = file.read(READ_BYTES)
+            if not chunk:
+                return
+            yield chunk
 
 
 def file_size(path: Path) -> int:
@@ -52,25 +53,12 @@ def file_size(path: Path) -> int:
     Raises:
         SpoolError: There is no such file.
     """
-    try:
+    with spool_errors(path):
         return path.stat().st_size
-    except OSError as error:
-        raise _spool_error(error, path) from error
 
 
 def _write_all(file: int, data: bytes, path: Path) -> None:
     view = memoryview(data)
-    try:
+    with spool_errors(path):
         while view:
             view = view[os.write(file, view) :]
-    except OSError as error:
-        raise _spool_error(error, path) from error
-
-
-def _spool_error(error: OSError, path: Path) -> SpoolError:
-    return SpoolError(
-        "a file in the spool folder cannot be used",
-        hint="Check the free space and the owner of the spool folder.",
-        path=str(path),
-        reason=os.strerror(error.errno) if error.errno else str(error),
-    )

@@ -49,14 +49,6 @@ class Run:
         """Remember a task, so that the end of the run can wait for it."""
         self._futures.append(future)
 
-    def require_space(self, largest: int, in_flight: int) -> None:
-        """Refuse to start where the segments in flight cannot fit, each with its compressed form beside it.
-
-        Raises:
-            SpoolError: Where the disk has too little space.
-        """
-        self.spool.require(2 * largest * in_flight)
-
     def expect(self, total: int, label: str) -> None:
         """Say how many bytes the stages will pass on in all, for the percentage."""
         with self._lock:

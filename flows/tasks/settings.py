@@ -7,7 +7,25 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.core.errors import ConfigurationError
 from flows.core.retention import RetentionPolicy
+
+MOST_IN_FLIGHT = 16  # more would only wait for the same disk and the same server
+
+
+def check_in_flight(segments: int) -> None:
+    """Refuse a number of segments in flight that cannot work.
+
+    Raises:
+        ConfigurationError: Where it is not between 1 and 16.
+    """
+    if not 1 <= segments <= MOST_IN_FLIGHT:
+        raise ConfigurationError(
+            "the number of segments in flight is out of range",
+            hint="More of them need more disk and memory; 3 keep every stage busy.",
+            expected=f"1 to {MOST_IN_FLIGHT}",
+            got=segments,
+        )
 
 
 class Overlap(StrEnum):
