@@ -16,7 +16,7 @@ from flows.inventory import inventory
 from tests.flows.conftest import Repo, back_up
 
 
-def test_backups_of_all_plans_are_listed_oldest_first(invoices: str) -> None:
+def test_backups_of_all_plans_are_listed_oldest_first(invoices: str, repo: Repo) -> None:
     first = back_up(databases=[invoices])
     second = back_up(databases=[invoices])
     other = back_up(plan="other", databases=[invoices])
@@ -28,7 +28,7 @@ def test_backups_of_all_plans_are_listed_oldest_first(invoices: str) -> None:
     assert [row.backup for row in inventory(plan="other")] == [other]
 
 
-def test_the_table_is_an_artifact_and_has_what_a_person_asks(invoices: str) -> None:
+def test_the_table_is_an_artifact_and_has_what_a_person_asks(invoices: str, repo: Repo) -> None:
     back_up(databases=[invoices])
     inventory()
     with get_client(sync_client=True) as client:
