@@ -15,6 +15,7 @@ from flows.core.source import ClusterTime, Consistency
 from flows.core.spool import spool_errors
 from flows.core.tally import Totals
 from flows.core.version import TOOL_VERSION
+from flows.mongo.ahead import read_ahead
 from flows.mongo.source import MongoSource
 
 Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
@@ -94,10 +95,12 @@ def _batches(source: MongoSource, part: SegmentPart, at: ClusterTime | None) -> 
     if not part.collection.has_documents:
         return iter(())
     info = part.collection
-    return source.read(
-        info.data_namespace,
-        at=at,
-        lower=part.lower,
-        upper=part.upper,
-        document_bytes=info.bytes // max(info.documents, 1),
+    return read_ahead(
+        source.read(
+            info.data_namespace,
+            at=at,
+            lower=part.lower,
+            upper=part.upper,
+            document_bytes=info.bytes // max(info.documents, 1),
+        )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -231,7 +231,7 @@ class MongoSource:
         lower: bytes | None = None,
         upper: bytes | None = None,
         document_bytes: int = 0,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Read a collection, or the range of it between two `_id` values, as raw batches of whole documents.
 
         Args:
