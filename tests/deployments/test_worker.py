@@ -221,7 +221,7 @@ def test_runs_by_hand_complete_as_deployed(
     )
     for run, words in (
         (shown, "Plan: nothing has been written"),
-        (written, "Complete: counts are those of the manifest"),
+        (written, "all counts agree"),
     ):
         operation.complete(run)
         assert words in operation.artifacts(run)["restore-default"]
