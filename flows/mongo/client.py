@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pymongo
 from bson.errors import InvalidBSON
 from pymongo import MongoClient
 from pymongo.errors import (
@@ -171,7 +170,13 @@ def _refused(error: OperationFailure, side: Side, where: dict[str, Any]) -> Back
         )
     if error.code in _CURSOR_LOST or error.has_error_label("RetryableWriteError"):
         return side.unavailable(f"the {side.name} lost track of the operation", hint=_RETRY_HINT, **where, got=got)
-    return side.general(f"the {side.name} refused a command", **where, code=error.code, got=got)
+    return side.general(
+        f"the {side.name} refused a command",
+        hint=f"Look up the code, and what the log of the {side.name} says at this time.",
+        **where,
+        code=error.code,
+        got=got,
+    )
 
 
 def error_text(error: OperationFailure) -> str:
@@ -189,8 +194,3 @@ def _short(text: str, most: int = 300) -> str:
     text = re.sub(r"mongodb(\+srv)?://\S+", "mongodb://…", text)
     text = text.split(", Timeout: ")[0].split(", full error: ")[0]
     return text if len(text) <= most else text[:most] + "…"
-
-
-def driver_version() -> str:
-    """The version of PyMongo, for the manifest."""
-    return str(pymongo.version)

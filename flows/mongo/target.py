@@ -183,6 +183,7 @@ class MongoTarget:
         if inserted + present != count:
             raise TargetError(
                 "the target confirmed another number of documents than were sent",
+                hint="Do not rely on what is in the target: look at its log, then restore again.",
                 namespace=str(namespace),
                 expected=count,
                 got=inserted + present,
