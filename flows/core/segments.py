@@ -44,13 +44,6 @@ class SegmentPlan:
         """BSON bytes, as far as the server could tell."""
         return sum(part.estimated_bytes for part in self.parts)
 
-    @property
-    def estimated_documents(self) -> int:
-        """Documents of the whole namespaces in this segment; a range counts by its share of bytes."""
-        return sum(
-            part.collection.documents * part.estimated_bytes // max(part.collection.bytes, 1) for part in self.parts
-        )
-
 
 def check_segment_bytes(size: int) -> int:
     """Give the segment size back if it can work.
