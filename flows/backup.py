@@ -14,7 +14,7 @@ from flows.core.assemble import assemble_manifest
 from flows.core.compress import Compression
 from flows.core.keys import backup_id
 from flows.core.manifest import SegmentRecord
-from flows.core.segments import MIB
+from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.selection import Selection
 from flows.core.summaries import BackupSummary, backup_page, summarize
 from flows.core.version import versions
@@ -54,7 +54,7 @@ def backup(
     compression: Compression = Compression.GZIP,
     retention: Retention | None = Retention(),  # noqa: B008 - Prefect shows it as the default of the form
     overlap: Overlap = Overlap.WAIT,
-    segment_mib: int = 256,
+    segment_mib: int = DEFAULT_SEGMENT_MIB,
     segments_in_flight: int = 3,
 ) -> BackupSummary:
     """

@@ -15,7 +15,7 @@ import zstandard
 from isal import igzip
 
 from flows.core.errors import FormatError, Truncated
-from flows.core.spool import spool_errors
+from flows.core.spool import written_anew
 
 # Large blocks let the compressor work for tens of milliseconds without the interpreter's lock, while other stages run.
 _BLOCK_BYTES = 4 * 1024 * 1024
@@ -85,17 +85,12 @@ def compress_file(
         SpoolError: Where the disk is full.
     """
     block = memoryview(bytearray(_BLOCK_BYTES))  # one for all reads: the kernel need not find new pages each time
-    try:
-        with spool_errors(target), source.open("rb", buffering=0) as plain, target.open("wb", buffering=0) as file:
-            out = _HashingFile(cast(BinaryIO, file))
-            with _compressor(out, compression) as sink:
-                while count := plain.readinto(block):
-                    sink.write(block[:count])
-                    progress(count)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            target.unlink()
-        raise
+    with written_anew(target) as file, source.open("rb", buffering=0) as plain:
+        out = _HashingFile(cast(BinaryIO, file))
+        with _compressor(out, compression) as sink:
+            while count := plain.readinto(block):
+                sink.write(block[:count])
+                progress(count)
     return PackedSegment(target, out.bytes, out.sha256.hexdigest())
 
 

@@ -222,7 +222,7 @@ def _entry(item: Fields) -> SegmentEntry:
 
 
 def _content(item: Fields) -> Content:
-    item.hexadecimal("digest", 64)
+    item.hexadecimal("digest", 32)
     return Content(item.integer("documents"), item.integer("bytes"), item.text("digest"))
 
 

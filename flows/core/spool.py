@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from flows.core.errors import SpoolError
@@ -29,6 +30,7 @@ class Spool:
         self.root = root
         self.folder = root / run
         self._lock: int | None = None
+        self._spares: dict[str, list[Path]] = {}  # by suffix, because the kinds of files differ in size
 
     def __enter__(self) -> Spool:
         with spool_errors(self.root):
@@ -80,6 +82,19 @@ class Spool:
                 got=free,
             )
 
+    def release(self, path: Path) -> None:
+        """Take a file that nobody needs any more, for the next one that is claimed."""
+        self._spares.setdefault(path.suffix, []).append(path)
+
+    def claim(self, path: Path) -> None:
+        """Let a file that is about to be written begin as a released one of its kind, where there is one.
+
+        To write over pages that the system holds already costs an eighth of the CPU time of new ones: measured 0.2 s
+        and 1.8 s per GB. What is written has to be cut off at its end, as `written_anew` does.
+        """
+        with contextlib.suppress(KeyError, IndexError):
+            self._spares[path.suffix].pop().replace(path)
+
 
 def _is_dead(folder: Path) -> bool:
     try:
@@ -96,6 +111,25 @@ def _is_dead(folder: Path) -> bool:
     finally:
         os.close(lock)
     return True
+
+
+@contextlib.contextmanager
+def written_anew(path: Path) -> Iterator[FileIO]:
+    """A file to be written from its start, over what it may hold; only its owner may read it.
+
+    At the end of the block it is cut off behind the last byte written. If the block raises, it is removed.
+
+    Raises:
+        SpoolError: Also for what the operating system says of it within the block.
+    """
+    try:
+        with spool_errors(path), FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as file:
+            yield file
+            file.truncate()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
 
 
 @contextlib.contextmanager

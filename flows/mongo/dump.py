@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,9 @@ from flows.core.assemble import achieved
 from flows.core.manifest import SegmentEntry
 from flows.core.segments import SegmentPart, SegmentPlan
 from flows.core.source import ClusterTime, Consistency
-from flows.core.spool import spool_errors
+from flows.core.spool import written_anew
 from flows.core.tally import Totals
 from flows.core.version import TOOL_VERSION
-from flows.mongo.ahead import read_ahead
 from flows.mongo.source import MongoSource
 
 Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
@@ -63,19 +62,14 @@ def dump_segment(
         PreludeEntry(p.collection.namespace, p.collection.metadata, p.collection.archive_type) for p in segment.parts
     ]
     entries: list[SegmentEntry] = []
-    try:
-        with spool_errors(path), path.open("wb", buffering=0) as file:
-            writer = ArchiveWriter(file, header, prelude)
-            for part in segment.parts:
-                together = achieved(part.collection, at) is Consistency.SNAPSHOT
-                totals = _dump_part(source, part, writer, at if together else None, progress)
-                entries.append(SegmentEntry(part.collection.data_namespace, totals))
-            writer.finish()
-            size = file.tell()
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
+    with written_anew(path) as file:
+        writer = ArchiveWriter(file, header, prelude)
+        for part in segment.parts:
+            together = achieved(part.collection, at) is Consistency.SNAPSHOT
+            totals = _dump_part(source, part, writer, at if together else None, progress)
+            entries.append(SegmentEntry(part.collection.data_namespace, totals))
+        writer.finish()
+        size = file.tell()
     return DumpedSegment(segment.index, path, size, tuple(entries))
 
 
@@ -84,23 +78,22 @@ def _dump_part(
 ) -> Totals:
     namespace = part.collection.data_namespace
     writer.begin(namespace)
-    for batch in _batches(source, part, at):
-        documents = writer.write(batch)
-        progress(documents, len(batch))
+    # Closed at once where anything fails: the server would go on sending.
+    with contextlib.closing(_batches(source, part, at)) as batches:
+        for batch in batches:
+            documents = writer.write(batch)
+            progress(documents, len(batch))
     source.require_same(part.collection)
     return writer.end()
 
 
-def _batches(source: MongoSource, part: SegmentPart, at: ClusterTime | None) -> Iterator[bytes]:
-    if not part.collection.has_documents:
-        return iter(())
+def _batches(source: MongoSource, part: SegmentPart, at: ClusterTime | None) -> Generator[bytes, None, None]:
     info = part.collection
-    return read_ahead(
-        source.read(
+    if info.has_documents:
+        yield from source.read(
             info.data_namespace,
             at=at,
             lower=part.lower,
             upper=part.upper,
             document_bytes=info.bytes // max(info.documents, 1),
         )
-    )

@@ -46,7 +46,7 @@ def prune_repository(
             backups=[item.backup for item in inventory.unreadable],
         )
     plan = plan_retention([manifest.backup for manifest in inventory.manifests], policy, now=now)
-    garbage = repository.garbage(now=now, grace=grace)
+    garbage = repository.garbage(inventory, now=now, grace=grace)
     objects = 0
     if not dry_run:
         for backup in plan.remove:

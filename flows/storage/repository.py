@@ -203,25 +203,25 @@ class Repository:
         self._store.delete(rest)
         return len(rest) + 1
 
-    def garbage(self, *, now: datetime, grace: timedelta) -> Garbage:
+    def garbage(self, inventory: Inventory, *, now: datetime, grace: timedelta) -> Garbage:
         """Find what crashed runs left behind.
 
         Args:
+            inventory: What is in the repository, just read.
             now: Time of the decision, aware.
             grace: How long ago it must have been written. Longer than any run, because the objects of
                 a backup that is being written look the same.
         """
-        objects = self._objects()
-        listed = self._listed(objects)
         return Garbage(
-            tuple(o for o in objects if self._backup_of(o.key) not in listed and now - o.modified >= grace),
+            tuple(item for item in inventory.garbage if now - item.modified >= grace),
             tuple(u for u in self._store.uploads(self._prefix) if now - u.started >= grace),
         )
 
     def sweep(self, garbage: Garbage) -> None:
         """Remove garbage. Looks again first, so that a backup committed since is left alone."""
-        listed = self._listed(self._objects())
-        self._store.delete([item.key for item in garbage.objects if self._backup_of(item.key) not in listed])
+        if garbage.objects:
+            listed = self._listed(self._objects())
+            self._store.delete([item.key for item in garbage.objects if self._backup_of(item.key) not in listed])
         for upload in garbage.uploads:
             self._store.abort(upload)
 

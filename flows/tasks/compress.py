@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 @stage(name="compress", task_run_name="compress segment {dumped.index}")
 def compress(job: BackupJob, dumped: DumpedSegment) -> PackedSegment:
-    """Compress the archive of one segment; the archive is removed."""
-    packed = compress_file(
-        dumped.path, job.packed_path(dumped.index), job.compression, progress=current(job.run).counter()
-    )
-    dumped.path.unlink()
+    """Compress the archive of one segment; its file is free for the next one."""
+    path = job.packed_path(dumped.index)
+    job.spool.claim(path)
+    packed = compress_file(dumped.path, path, job.compression, progress=current(job.run).counter())
+    job.spool.release(dumped.path)
     logger.info("compressed segment %d: %s to %s", dumped.index, format_bytes(dumped.bytes), format_bytes(packed.bytes))
     return packed

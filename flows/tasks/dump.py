@@ -18,11 +18,13 @@ logger = logging.getLogger(__name__)
 @stage(name="dump", task_run_name="dump segment {segment.index}")
 def dump(job: BackupJob, segment: SegmentPlan, server_version: str, at: ClusterTime | None) -> DumpedSegment:
     """Read one segment from the source into the spool, as an archive."""
+    path = job.archive_path(segment.index)
+    job.spool.claim(path)
     with job.source.open() as source:
         dumped = dump_segment(
             source,
             segment,
-            job.archive_path(segment.index),
+            path,
             server_version=server_version,
             at=at,
             progress=current(job.run).counter(documents=True),

@@ -8,6 +8,7 @@ from pathlib import Path
 from blocks import BackupStore, MongoDBSource
 from flows.core.compress import Compression
 from flows.core.keys import backup_prefix, segment_name
+from flows.core.spool import Spool
 from flows.tasks.run import current
 
 
@@ -22,13 +23,18 @@ class BackupJob:
     store: BackupStore
     compression: Compression
 
+    @property
+    def spool(self) -> Spool:
+        """Where segments rest."""
+        return current(self.run).spool
+
     def archive_path(self, index: int) -> Path:
         """Where the archive of a segment rests before it is compressed."""
-        return current(self.run).spool.folder / f"segment-{index:05d}.dump"
+        return self.spool.folder / f"segment-{index:05d}.dump"
 
     def packed_path(self, index: int) -> Path:
         """Where a segment rests as it will be stored."""
-        return current(self.run).spool.folder / segment_name(index, self.compression.value)
+        return self.spool.folder / segment_name(index, self.compression.value)
 
     def key(self, index: int) -> str:
         """Where a segment is stored."""

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @stage(name="verify", task_run_name="verify segment {dumped.index}")
 def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored: StoredObject) -> SegmentRecord:
-    """Confirm one segment by the store's own checksum, or read it back; its file leaves the spool."""
+    """Confirm one segment by the store's own checksum, or read it back; its file is free for the next one."""
     confirmed = confirm_stored(
         job.store.open(),
         stored.key,
@@ -27,7 +27,7 @@ def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored:
         size=packed.bytes,
         progress=current(job.run).checkpoint,
     )
-    packed.path.unlink()
+    job.spool.release(packed.path)
     logger.info("verified segment %d: %s", dumped.index, confirmed)
     return SegmentRecord(
         name=packed.path.name,

@@ -113,7 +113,7 @@ def test_a_planned_namespace_in_no_segment_is_an_error() -> None:
             ["namespaces", 0, "content", "digest"],
             "xyz",
             "a field has the wrong form "
-            "(at='manifest.namespaces[0].content.digest', expected='[0-9a-f]{64}', got='xyz')",
+            "(at='manifest.namespaces[0].content.digest', expected='[0-9a-f]{32}', got='xyz')",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.core.errors import SpoolError
-from flows.core.spool import Spool, spool_errors
+from flows.core.spool import Spool, spool_errors, written_anew
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -90,3 +90,33 @@ def test_a_half_made_folder_without_a_lock_is_swept_only_with_content(tmp_path: 
     with Spool(tmp_path, "run") as spool:
         assert spool.sweep() == ["left"]
     assert [path.name for path in tmp_path.iterdir()] == ["fresh"]
+
+
+def test_a_released_file_lends_its_space_and_none_of_its_bytes(tmp_path: Path) -> None:
+    with Spool(tmp_path, "run") as spool:
+        first, second, other = (spool.folder / name for name in ("0.dump", "1.dump", "1.gz"))
+        first.write_bytes(b"x" * 100_000)
+        used = first.stat().st_ino
+        spool.release(first)
+        spool.claim(other)
+        assert not other.exists()
+        spool.claim(second)
+        with written_anew(second) as file:
+            file.write(b"short")
+        assert not first.exists()
+        assert (second.read_bytes(), second.stat().st_ino) == (b"short", used)
+
+
+def test_a_file_that_could_not_be_written_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), written_anew(path) as file:
+        file.write(b"n")
+        raise ZeroDivisionError
+    assert not path.exists()
+
+
+def test_a_spool_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with written_anew(tmp_path / "segment"):
+        pass
+    assert stat.S_IMODE((tmp_path / "segment").stat().st_mode) == 0o600

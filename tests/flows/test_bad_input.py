@@ -49,7 +49,7 @@ def refused(flow: Any, **parameters: Any) -> str:
         pytest.param({"segments_in_flight": 0}, IN_FLIGHT, id="segments in flight"),
         pytest.param(
             {"segment_mib": 15},
-            "the segment size is too small (got=15728640)\nHINT: Use at least 16 MiB; 256 MiB is the default.",
+            "the segment size is too small (got=15728640)\nHINT: Use at least 16 MiB; 128 MiB is the default.",
             id="segment size",
         ),
         pytest.param(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from bson import CodecOptions, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
+from pymongo.message import _OpMsg
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from deployments.embedded import Mongod, Parts
@@ -130,6 +132,40 @@ def test_raw_batches_are_those_of_the_driver(mongo_client: Client, database: str
         assert list(RawBatches(collection, **arguments)) == list(collection.find_raw_batches(**arguments))
     with pytest.raises(OperationFailure, match="unknown operator"):
         list(RawBatches(collection, {"_id": {"$nonsense": 1}}))
+
+
+def test_the_fields_of_a_reply_may_come_in_any_order(mongo_client: Client) -> None:
+    """Servers put the batch first, which has the short way; whatever else they send must not be misread."""
+    batch = {"firstBatch": [{"a": 1}, {"a": 2}]}
+    rest = {"id": Int64(7), "ns": "db.c"}
+    for cursor in (batch | rest, rest | batch):
+        for reply in ({"cursor": cursor, "ok": 1.0}, {"ok": 1.0, "cursor": cursor}):
+            message = _OpMsg(0, memoryview(bson.encode(reply)))
+            (unpacked,) = RawBatches(mongo_client.db.c)._unpack_response(message, None, CodecOptions())
+            assert unpacked["ok"] == 1.0
+            assert unpacked["cursor"]["id"] == 7
+            assert unpacked["cursor"]["firstBatch"] == [bson.encode({"a": 1}) + bson.encode({"a": 2})]
+
+
+def test_a_reader_that_stops_early_leaves_nothing_open(
+    source: MongoSource, mongo_client: Client, database: str
+) -> None:
+    """The server sends batch after batch unasked; only a closed connection stops it."""
+    mongo_client[database].c.insert_many([{"_id": i, "x": "y" * 1000} for i in range(50_000)])
+
+    def open_cursors() -> int:
+        return int(mongo_client.admin.command("serverStatus")["metrics"]["cursor"]["open"]["total"])
+
+    before = open_cursors()
+    reading = source.read(Namespace(database, "c"), at=source.majority_time(), document_bytes=1000)
+    assert len(next(reading)) < 2 << 20
+    assert open_cursors() == before + 1
+    reading.close()
+    until = time.monotonic() + 20
+    while open_cursors() > before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert open_cursors() == before
+    assert len(documents(source.read(Namespace(database, "c"), at=None, document_bytes=1000))) == 50_000
 
 
 def test_ranges_by_id_span_types_and_meet_without_a_gap(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from flows.storage.listing import list_repository, plans
 from flows.storage.memory import MemoryStore
 from flows.storage.pruning import prune_repository
 from flows.storage.repository import Repository
+from flows.storage.store import StoredObject
 from flows.storage.transfer import confirm_stored, fetch_segment
 from tests.support.samples import STARTED, collection, entry, manifest, segment
 
@@ -169,12 +170,29 @@ def test_a_dry_run_removes_nothing(store: MemoryStore, tmp_path: Path) -> None:
     assert [item.key for item in store.list("")] == before
 
 
+class CountingStore(MemoryStore):
+    lists = 0
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        self.lists += 1
+        return super().list(prefix)
+
+
+def test_a_prune_that_removes_nothing_lists_once(tmp_path: Path) -> None:
+    """Stores bill each listing, and some hash every object for it."""
+    store = CountingStore()
+    take(store, backup_at(NOW - timedelta(days=1)), tmp_path)
+    store.lists = 0
+    prune(store)
+    assert store.lists == 1
+
+
 def test_a_backup_committed_while_garbage_was_listed_is_left_alone(store: MemoryStore, tmp_path: Path) -> None:
     made = backup_at(STARTED)
     repository = Repository(store, "mpg")
     with pytest.raises(Crash):
         take(CrashingStore(store, 4, after=False), made, tmp_path)
-    garbage = repository.garbage(now=NOW, grace=timedelta(0))
+    garbage = repository.garbage(repository.inventory(), now=NOW, grace=timedelta(0))
     assert len(garbage.objects) == 2
     assert garbage.bytes == 2 * len(DATA)
     repository.commit(made)
