@@ -176,30 +176,33 @@ class S3Store:
 
     def confirm(self, key: str, *, path: Path | None, sha256: str, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.confirm`."""
-        mode = {} if self._profile.sha256 == "nowhere" else {"ChecksumMode": "ENABLED"}
         try:
-            with store_errors(self.location, key=key):
-                answer = self._client.head_object(**self._at(key), **mode)
+            if self._profile.sha256 != "nowhere" and self._vouches(key, path, sha256=sha256, size=size):
+                return BY_STORE
+            chunks = self._read(key, lambda got: compare(self.location, key, what="size", expected=size, got=got))
+            read, _ = sha256_of(chunks, progress)
         except ObjectMissing as error:
             raise kept_nothing(self.location, key, size) from error
+        except IntegrityError as error:
+            raise StoredWrongly(error.message, hint=error.hint, **error.facts) from error
+        compare(self.location, key, what="SHA-256", expected=sha256, got=read)
+        return BY_READING
+
+    def _vouches(self, key: str, path: Path | None, *, sha256: str, size: int) -> bool:
+        """Whether a checksum that the store keeps covers all bytes of the object, and is that of the file."""
+        with store_errors(self.location, key=key):
+            answer = self._client.head_object(**self._at(key), ChecksumMode="ENABLED")
         compare(self.location, key, what="size", expected=size, got=answer["ContentLength"])
         stored: str = answer.get("ChecksumSHA256", "")
         # The ETag of what came in parts ends in their number, and so does the checksum; some stores forget the latter.
-        in_parts = "-" in stored or "-" in answer["ETag"]
-        if stored and not in_parts:
+        if stored and "-" not in stored and "-" not in answer["ETag"]:
             compare(self.location, key, what="SHA-256", expected=sha256, got=base64.b64decode(stored).hex())
-            return BY_STORE
-        if stored and path is not None:
-            part = part_size(size, least=self._part_bytes)
-            # Where these differ the parts may have had another size: only reading decides then.
-            if stored.partition("-")[0] == checksum_of_parts(path, part=part, sha256=sha256):
-                return BY_STORE
-        try:
-            got, _ = sha256_of(self._read(key, lambda _: None), progress)
-        except IntegrityError as error:
-            raise StoredWrongly(error.message, hint=error.hint, **error.facts) from error
-        compare(self.location, key, what="SHA-256", expected=sha256, got=got)
-        return BY_READING
+            return True
+        if not stored or path is None:
+            return False
+        part = part_size(size, least=self._part_bytes)
+        # Where these differ the parts may have had another size: only reading decides then.
+        return stored.partition("-")[0] == checksum_of_parts(path, part=part, sha256=sha256)
 
     def get(self, key: str, *, limit: int) -> bytes:
         """See `ObjectStore.get`."""

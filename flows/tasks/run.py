@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import logging
 import os
 import tempfile
@@ -120,6 +121,7 @@ def spool_root() -> Path:
 def open_run() -> Iterator[Run]:
     """Make the spool folder of this flow run, sweep those of dead runs, and clean up whatever happens."""
     send_logs()
+    gc.freeze()  # what was imported stays to the end, and looking through it there takes as long as half the imports
     identifier = str(flow_run.id)
     with Spool(spool_root(), identifier) as spool:
         for name in spool.sweep():
