@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bson import CodecOptions, MaxKey, Timestamp
-from bson.codec_options import DatetimeConversion
+from bson import MaxKey, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import CursorType
 from pymongo.client_session import ClientSession
@@ -17,27 +16,21 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from flows.core.errors import DumpFailed, SourceError
-from flows.core.extjson import dumps_metadata
+from flows.core.errors import DumpFailed
 from flows.core.names import Namespace
 from flows.core.selection import (
     USER_COLLECTIONS,
     Selection,
     choose_databases,
     choose_namespaces,
-    is_system,
     unused_excludes,
 )
 from flows.core.source import ClusterTime, CollectionInfo, Kind, SourceIdentity
+from flows.mongo.catalog import RAW, Catalog, uuid_of
 from flows.mongo.client import SOURCE, Client, mongo_errors
 from flows.mongo.identity import server_identity
 from flows.mongo.raw import RawBatches
 
-# Values pass through untouched: no dates that Python cannot hold, no UUID objects, order kept.
-RAW: CodecOptions[Any] = CodecOptions(
-    document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS
-)
-_NAMESPACE_NOT_FOUND = 26
 _UNAUTHORIZED = 13
 # More samples make ranges of more even size; each costs the server one random read.
 _SAMPLES_PER_PIECE = 30
@@ -60,6 +53,7 @@ class MongoSource:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._catalog = Catalog(client, SOURCE)
 
     def identity(self) -> SourceIdentity:
         """Ask the server who it is.
@@ -93,7 +87,7 @@ class MongoSource:
             reply = self._ask("admin", {"listDatabases": 1, "nameOnly": True, **every})
         existing = [str(item["name"]) for item in reply["databases"]]
         names = choose_databases(existing, selection.databases)
-        listed = {info.namespace: info for name in names for info in self._collections(name)}
+        listed = {info.namespace: info for name in names for info in self._catalog.collections(name)}
         chosen = choose_namespaces(listed, selection)
         warnings = [f"the exclude pattern {text!r} matches nothing" for text in unused_excludes(listed, selection)]
         collections = [self._with_size(listed[namespace]) for namespace in chosen]
@@ -104,22 +98,6 @@ class MongoSource:
             collections = own + collections
         return Listing(tuple(collections), tuple(warnings))
 
-    def _collections(self, database: str) -> Iterator[CollectionInfo]:
-        for item in self._command(database, {"listCollections": 1, "cursor": {}}):
-            namespace = Namespace(database, item["name"])
-            if not is_system(namespace):
-                yield self._describe(namespace, Kind(item["type"]), item)
-
-    def _command(self, database: str, command: dict[str, Any]) -> list[RawBSONDocument]:
-        """Run a command that answers with a cursor, and keep what it lists as raw BSON.
-
-        The driver's own `list_collections` and `list_indexes` decode, and lose types on the way.
-        """
-        with mongo_errors(SOURCE, database=database):
-            db: Database[Any] = self._client.get_database(database, codec_options=RAW)
-            preference = self._client.read_preference
-            return list(db.cursor_command(command, codec_options=RAW, read_preference=preference))
-
     def _ask(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
         # By itself the driver sends commands to the primary, which a source may be told to spare.
         return self._client[database].command(command, read_preference=self._client.read_preference)
@@ -127,37 +105,6 @@ class MongoSource:
     def _raw(self, namespace: Namespace) -> Collection[RawBSONDocument]:
         database: Database[Any] = self._client.get_database(namespace.database, codec_options=RAW)
         return database[namespace.collection]
-
-    def _listed(self, namespace: Namespace) -> RawBSONDocument | None:
-        command = {"listCollections": 1, "cursor": {}, "filter": {"name": namespace.collection}}
-        return next(iter(self._command(namespace.database, command)), None)
-
-    def _describe(self, namespace: Namespace, kind: Kind, item: RawBSONDocument) -> CollectionInfo:
-        options: RawBSONDocument = item["options"]
-        uuid = _uuid(item)
-        metadata = dumps_metadata(
-            options=bytes(options.raw),
-            indexes=[] if kind is Kind.VIEW else [bytes(index.raw) for index in self._indexes(namespace)],
-            uuid=uuid,
-            collection_name=namespace.collection,
-            type=kind.value,
-        )
-        return CollectionInfo(
-            namespace=namespace,
-            kind=kind,
-            metadata=metadata,
-            archive_type=kind.value,
-            uuid=uuid,
-            capped=bool(options.get("capped")),
-        )
-
-    def _indexes(self, namespace: Namespace) -> list[RawBSONDocument]:
-        try:
-            return self._command(namespace.database, {"listIndexes": namespace.collection, "cursor": {}})
-        except SourceError as error:
-            if error.facts.get("code") == _NAMESPACE_NOT_FOUND:
-                return []  # dropped since it was listed
-            raise
 
     def _with_size(self, info: CollectionInfo) -> CollectionInfo:
         if not info.has_documents:
@@ -190,10 +137,10 @@ class MongoSource:
                     continue
                 if databases is None:
                     namespace = Namespace("admin", name)
-                    item = self._listed(namespace)
+                    item = self._catalog.listed(namespace)
                     if item is None:
                         continue
-                    found.append(_resized(self._describe(namespace, Kind.COLLECTION, item), documents=count))
+                    found.append(_resized(self._catalog.describe(namespace, Kind.COLLECTION, item), documents=count))
                 else:
                     found.append(
                         CollectionInfo(Namespace(database, f"$admin.{name}"), Kind.COLLECTION, "", "", documents=count)
@@ -298,8 +245,8 @@ class MongoSource:
         """
         if not info.archive_type:
             return  # users of one database: a part of a collection that nobody can drop
-        found = self._listed(info.namespace)
-        uuid = _uuid(found) if found is not None else None
+        found = self._catalog.listed(info.namespace)
+        uuid = uuid_of(found) if found is not None else None
         if found is None or uuid != info.uuid:
             raise DumpFailed(
                 "a collection was dropped or replaced while it was backed up",
@@ -308,11 +255,6 @@ class MongoSource:
                 expected=info.uuid,
                 got=uuid or ("no collection" if found is None else None),
             )
-
-
-def _uuid(listed: Mapping[str, Any]) -> str | None:
-    info = listed.get("info") or {}
-    return bytes(info["uuid"]).hex() if "uuid" in info else None
 
 
 def users_filter(name: str, database: str | None) -> dict[str, Any]:
