@@ -190,6 +190,10 @@ class MongoDBTarget(_MongoDB):
         with connect(self.options(), TARGET) as client:
             yield MongoTarget(client)
 
+    def as_source(self) -> MongoDBSource:
+        """The same server, read instead of written: for a backup of what a restore is about to overwrite."""
+        return MongoDBSource(**{name: getattr(self, name) for name in _MongoDB.model_fields})
+
     def check(self) -> list[CheckLine]:
         """Say whether a restore could write to this server, and why not. Writes nothing."""
         try:

@@ -68,7 +68,7 @@ def _restore(_: Addresses, __: Mapping[str, Any]) -> Figures:
     from flows.restore import restore  # noqa: PLC0415 - Prefect is no cost of the others
 
     begun = time.monotonic()
-    restore(plan=_PLAN, rename={DATABASE: RESTORED})
+    restore(plan=_PLAN, rename={DATABASE: RESTORED}, into_source=True)
     return {"wall_seconds": _since(begun)}
 
 

@@ -158,7 +158,7 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
         if DATABASE in client.list_database_names():
             return _differs(["the dry run of the restore has written something"])
         with _timed() as line:
-            done = restore(plan=_PLAN, backup="latest", mode=RestoreMode.INTO_NEW)
+            done = restore(plan=_PLAN, backup="latest", mode=RestoreMode.INTO_NEW, into_source=True)
             line.append(f"Restored {format_count(done.documents)} documents, {done.indexes} indexes")
 
         print("\nProof: dbHash is MongoDB's own hash of all documents of a collection", flush=True)

@@ -152,6 +152,12 @@ class IntegrityError(BackupError):
     code = "integrity"
 
 
+class RestoreDiffers(IntegrityError):
+    """A restore has come to its end, and the target is not what the manifest says."""
+
+    code = "restore-differs"
+
+
 class StoredWrongly(IntegrityError):
     """An object just uploaded is not in the store as it was sent; sending it again may help."""
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from flows.core.archive import is_users
 from flows.core.errors import BackupError, ConfigurationError, Refused, RestoreIncomplete, TargetNotEmpty
 from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
 from flows.core.names import Namespace
-from flows.core.selection import Selection, choose_namespaces
+from flows.core.selection import Selection, choose_namespaces, escape_pattern
+from flows.core.source import Kind, SourceIdentity
 
 
 class RestoreMode(StrEnum):
@@ -52,6 +54,9 @@ class RestorePlan:
     items: tuple[RestoreItem, ...]
     segments: tuple[SegmentRecord, ...]
     users: tuple[Namespace, ...]  # the archives' names of users and roles that will be merged
+    target: str = ""  # what the operator should know of the server
+    own_source: bool = False  # the target is the MongoDB that the backup was taken of
+    warnings: tuple[str, ...] = ()
 
     @property
     def documents(self) -> int:
@@ -69,9 +74,29 @@ class RestorePlan:
         return tuple(item for item in self.items if item.action is Action.REPLACE)
 
     @property
+    def overwritten(self) -> Selection:
+        """What will be dropped, as a backup of it is selected."""
+        names = [item.target for item in self.replaced]
+        patterns = tuple(escape_pattern(str(name)) for name in names)
+        return Selection(tuple(sorted({name.database for name in names})), patterns)
+
+    @property
     def confirmation(self) -> str:
         """What the operator has to type: the databases in which something is dropped; empty where nothing is."""
         return ",".join(sorted({item.target.database for item in self.replaced}))
+
+    def check_source(self, *, allowed: bool) -> None:
+        """Refuse to write to the MongoDB that the backup was taken of, unless that was asked for.
+
+        Raises:
+            Refused: Where it was not.
+        """
+        if self.own_source and not allowed:
+            raise Refused(
+                "the target is the very MongoDB that this backup was taken of",
+                hint="Choose another `target` for a test. To repair this one, turn `into_source` on.",
+                target=self.target,
+            )
 
     def check_confirmation(self, typed: str) -> None:
         """Refuse to drop anything unless the names of the databases were typed.
@@ -87,6 +112,64 @@ class RestorePlan:
                 expected=self.confirmation,
                 got=typed,
             )
+
+
+def safety_plan(plan: str) -> str:
+    """The plan under which a restore of `plan` keeps what it is about to overwrite."""
+    return f"{plan[:47]}-before-restore"  # names of plans have at most 63 characters
+
+
+def check_before(before: datetime | None, backup: str) -> None:
+    """Refuse a time that leaves open which backup is meant.
+
+    Raises:
+        ConfigurationError: It has no time zone, or a backup is named too.
+    """
+    if before is None:
+        return
+    if before.tzinfo is None:
+        raise ConfigurationError(
+            "`before` has no time zone",
+            hint="Add it, for example 2026-03-06T12:00:00+01:00, or Z for UTC.",
+            got=before.isoformat(),
+        )
+    if backup != "latest":
+        raise ConfigurationError(
+            "both a backup and `before` are given", hint="Leave `backup` at `latest`, or `before` empty.", got=backup
+        )
+
+
+def compare_servers(source: SourceIdentity, target: SourceIdentity) -> tuple[bool, tuple[str, ...]]:
+    """Hold the server of a backup against that of a restore.
+
+    Returns:
+        Whether both are the same replica set, which names and addresses cannot hide, and what to know of versions.
+
+    Raises:
+        Refused: Where the target is older: it may lack what collections and indexes of the backup need.
+    """
+    taken, wanted = _release(source.server_version), _release(target.server_version)
+    if wanted < taken:
+        raise Refused(
+            "the target is an older MongoDB than the one that was backed up",
+            hint="Restore into the same release or a newer one.",
+            expected=f"{source.server_version} or newer",
+            got=target.server_version,
+        )
+    notes = []
+    if wanted > taken:
+        notes.append(
+            f"the backup is of MongoDB {source.server_version} and the target is {target.server_version}: options that "
+            "the newer one no longer takes stop the restore, and those that it changes are listed as differences"
+        )
+    if source.replica_set_id is None or target.replica_set_id is None:
+        notes.append("whether the target is the source of the backup cannot be told: one of them is no replica set")
+    same = source.replica_set_id is not None and source.replica_set_id == target.replica_set_id
+    return same, tuple(notes)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def check_rename(rename: Mapping[str, str]) -> None:
@@ -188,14 +271,25 @@ class RestoreProgress:
     def __init__(self, plan: RestorePlan) -> None:
         self._plan = plan
         self._loaded: set[str] = set()
+        self._pending = [item for item in plan.items if item.record.kind is not Kind.VIEW]
 
     def loaded(self, segment: str) -> None:
         """Remember that all of a segment is in the target."""
         self._loaded.add(segment)
 
+    def completed(self) -> tuple[RestoreItem, ...]:
+        """The collections whose documents are all there since this was asked last."""
+        missing = self._missing()
+        done = tuple(item for item in self._pending if item.record.data_namespace not in missing)
+        self._pending = [item for item in self._pending if item.record.data_namespace in missing]
+        return done
+
     @contextmanager
-    def told_on_failure(self) -> Iterator[None]:
+    def told_on_failure(self, kept: str) -> Iterator[None]:
         """Add the state of the target to an error of ours that leaves the block.
+
+        Args:
+            kept: Plan and id of the backup of what was overwritten; empty where there is none.
 
         Raises:
             RestoreIncomplete: In place of the error, which is its cause.
@@ -206,19 +300,14 @@ class RestoreProgress:
             raise RestoreIncomplete(
                 f"the restore stopped: {error.message}; {self.sentence()}",
                 hint=f"{error.hint} To restore this or another backup again, use mode `replace` with `confirm`: "
-                "it drops what is there and begins anew.".strip(),
+                "it drops what is there and begins anew.".strip()
+                + (f" What was there before is kept as {kept}." if kept else ""),
                 **error.facts,
             ) from error
 
     def sentence(self) -> str:
         """The state of the target in one sentence."""
-        missing = {
-            entry.namespace
-            for segment in self._plan.segments
-            if segment.name not in self._loaded
-            for entry in segment.entries
-            if entry.totals.documents
-        }
+        missing = self._missing()
         whole = [item for item in self._plan.items if item.record.data_namespace not in missing]
         partial = len(self._plan.items) - len(whole)
         return (
@@ -226,3 +315,13 @@ class RestoreProgress:
             f"the documents of {len(whole)} namespaces are complete, {partial} are empty or incomplete, "
             f"indexes and views may be missing"
         )
+
+    def _missing(self) -> set[Namespace]:
+        """The archive's names of what has documents in segments that are not loaded."""
+        return {
+            entry.namespace
+            for segment in self._plan.segments
+            if segment.name not in self._loaded
+            for entry in segment.entries
+            if entry.totals.documents
+        }

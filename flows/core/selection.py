@@ -44,6 +44,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(expression, flags=re.DOTALL)
 
 
+def escape_pattern(namespace: str) -> str:
+    """The pattern that only this namespace matches."""
+    return re.sub(r"([\\*])", r"\\\1", namespace)
+
+
 def choose_databases(existing: Iterable[str], wanted: Sequence[str]) -> list[str]:
     """Decide which databases to look into.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flows.core.manifest import Manifest
+from flows.core.proof import NamespaceProof
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
 from flows.core.restore_plan import Action, RestoreItem, RestorePlan
 from flows.core.retention import RetentionPlan
@@ -40,6 +41,9 @@ class RestoreReport:
     documents: int
     bytes: int
     indexes: int
+    read_back: int  # namespaces whose content digest was computed again from the target
+    seconds: float  # [s] from the plan to the end: the recovery time
+    safety_backup: str  # plan and id of the backup of what was overwritten; empty where there is none
     dry_run: bool
 
 
@@ -160,6 +164,10 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"# Restore of {manifest.backup} of plan {manifest.plan}",
         "",
         f"* **{done}**",
+        f"* **Target**: {plan.target}"
+        + (
+            "; **the very MongoDB that was backed up**: turn on `into_source` to write to it" if plan.own_source else ""
+        ),
         f"* **Age of the data**: {format_duration(age)}",
         f"* **Writes**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
         f"{format_bytes(plan.bytes)}; "
@@ -167,6 +175,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Replaces**: {len(plan.replaced)} namespaces that hold {lost} documents"
         + (f"; type `{plan.confirmation}` into `confirm`" if plan.confirmation else ""),
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
+        *(f"* **Warning**: {warning}" for warning in plan.warnings),
         "",
         markdown_table(
             [
@@ -183,6 +192,63 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
             ]
         ),
         *_cut(len(plan.items)),
+    ]
+    return "\n".join(lines)
+
+
+def restore_report(
+    plan: RestorePlan,
+    manifest: Manifest,
+    proofs: Sequence[NamespaceProof],
+    *,
+    begun: datetime,
+    ended: datetime,
+    by: str,
+    kept: str,
+) -> str:
+    """What a restore did and proved, as Markdown.
+
+    Args:
+        plan: What was written where.
+        manifest: The backup.
+        proofs: Of all namespaces of the plan.
+        begun: When the plan was made; the age of the data counts from here.
+        ended: When the last comparison was done.
+        by: Who started the run, and where it ran.
+        kept: Plan and id of the backup of what was overwritten; empty where there is none.
+    """
+    wrong = sum(bool(proof.differences) for proof in proofs)
+    read_back = sum(proof.content is not None for proof in proofs)
+    unread = sum(record.kind is not Kind.VIEW for record in (item.record for item in plan.items)) - read_back
+    done = "FAILED: the target is not what the manifest says" if wrong else "Complete: the target is the backup"
+    lines = [
+        f"# Restore of {manifest.backup} of plan {manifest.plan}",
+        "",
+        f"* **{done}**",
+        f"* **Wrote**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
+        f"{format_bytes(plan.bytes)}, and {sum(proof.indexes for proof in proofs)} indexes",
+        f"* **Time to recover** (RTO): {format_duration(ended - begun)}",
+        f"* **Age of the data** (RPO): {format_duration(max(begun - manifest.started, timedelta(0)))}",
+        f"* **Read back**: {read_back} namespaces, compared by content digest"
+        + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),
+        f"* **Options and indexes**: compared in {sum(proof.metadata for proof in proofs)} of {len(proofs)} namespaces",
+        f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
+        *([f"* **What was there before** is kept as {kept}"] if kept else []),
+        f"* **Started**: {begun:%Y-%m-%d %H:%M:%S} UTC by {by}",
+        "",
+        markdown_table(
+            [
+                {
+                    "namespace": str(proof.namespace),
+                    "documents": format_count(proof.content.documents) if proof.content else "-",
+                    "indexes built": str(proof.indexes),
+                    "content digest": proof.content.digest[:16] if proof.content else "-",
+                    "differences": "; ".join(proof.differences) or "none",
+                }
+                for proof in sorted(proofs, key=lambda proof: (not proof.differences, proof.namespace))[:_MOST_ROWS]
+            ]
+        ),
+        *_cut(len(proofs)),
     ]
     return "\n".join(lines)
 

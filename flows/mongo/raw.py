@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import bson
+from pymongo import CursorType
+from pymongo.collection import Collection
 from pymongo.cursor import RawBatchCursor
 
 # How a reply with documents begins behind its own length: `{cursor: {firstBatch: [`, where the length of the inner
@@ -22,6 +24,9 @@ from pymongo.cursor import RawBatchCursor
 _BEGINNING = re.compile(rb"\x03cursor\x00(?s:....)\x04(firstBatch|nextBatch)\x00")
 _CURSOR = b"\x03cursor\x00"
 _LENGTH = struct.Struct("<i")
+# The server's own batches of 16 MiB cost twice the CPU time here: fresh pages from the kernel for each of them, and
+# none of it in the processor's cache when it is looked at. Measured for 957 MiB: 3.6 s with 4 MiB, 2.2 s with 1 MiB.
+_BATCH_BYTES = 1024 * 1024
 
 
 class RawBatches(RawBatchCursor[Any]):
@@ -48,6 +53,24 @@ class RawBatches(RawBatchCursor[Any]):
         )
         reply["cursor"][found[1].decode()] = [documents] if documents else []
         return [reply]
+
+
+def raw_batches(
+    collection: Collection[Any], criteria: Mapping[str, Any], *, document_bytes: int = 0, **arguments: Any
+) -> RawBatches:
+    """Read raw batches the fast way.
+
+    Args:
+        collection: What to read.
+        criteria: A filter.
+        document_bytes: Size of an average document, where it is known [bytes]: batches are then of about 1 MiB, else
+            of up to 16 MiB.
+        arguments: More for `Collection.find_raw_batches`.
+    """
+    if document_bytes:
+        arguments["batch_size"] = max(1, _BATCH_BYTES // document_bytes)
+    # Exhaust: the server sends batch after batch without being asked, and reads one while the last one travels.
+    return RawBatches(collection, criteria, cursor_type=CursorType.EXHAUST, **arguments)
 
 
 def _document(*elements: bytes | memoryview) -> bytes:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
-from flows.core.errors import TargetError
 from flows.core.extjson import loads_metadata
 from flows.core.manifest import Manifest
-from flows.core.restore_plan import Action, RestoreMode, RestorePlan, check_rename, plan_restore
+from flows.core.proof import NamespaceProof, differences_of_content, differences_of_metadata
+from flows.core.restore_plan import (
+    Action,
+    RestoreItem,
+    RestoreMode,
+    RestorePlan,
+    check_rename,
+    compare_servers,
+    plan_restore,
+)
 from flows.core.selection import Selection
 from flows.core.source import Kind
+from flows.core.tally import Content
 from flows.mongo.target import MongoTarget
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedTarget:
-    """What was done at the end of a restore."""
-
-    indexes: int
-    uncounted: int  # namespaces whose documents the user may not count
 
 
 def plan_target(
@@ -38,13 +36,17 @@ def plan_target(
 
     Raises:
         TargetError: Where the target cannot be written to.
+        Refused: Where it is older than the source of the backup.
         ConfigurationError, TargetNotEmpty: As in `plan_restore`.
     """
     check_rename(rename)  # before the target is asked about a database of that name
-    target.identity()
+    identity = target.identity()
+    own_source, notes = compare_servers(manifest.source, identity)
     databases = {record.namespace.renamed(dict(rename)).database for record in manifest.namespaces}
     existing = {found.namespace: found.documents for found in target.existing(databases)}
-    return plan_restore(manifest, selection, mode=mode, rename=rename, users=users, existing=existing)
+    plan = plan_restore(manifest, selection, mode=mode, rename=rename, users=users, existing=existing)
+    described = f"MongoDB {identity.server_version}, {identity.topology} {identity.replica_set or ''}".strip()
+    return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes)
 
 
 def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: bool) -> None:
@@ -61,43 +63,54 @@ def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: boo
             target.create(item.target, item.record.kind, metadata, preserve_uuid=preserve_uuid)
 
 
-def finish_target(target: MongoTarget, plan: RestorePlan) -> FinishedTarget:
-    """Build the indexes, create the views, and compare the counts with the manifest.
+def finish_collections(
+    target: MongoTarget, items: Sequence[RestoreItem], *, read_back: bool, progress: Callable[[int], None]
+) -> tuple[NamespaceProof, ...]:
+    """Build the indexes of collections whose documents are all there, and hold each against the manifest.
 
-    Safe to repeat: an index or a view that is there already in the same form is left as it is. Where the user may not
-    count, what the server confirmed with every insert has to do; it was compared while the segments were loaded.
+    Safe to repeat: an index that is there already in the same form is left as it is.
 
-    Raises:
-        TargetError: Where a count differs from the manifest.
+    Args:
+        target: Where they are.
+        items: Collections, no views.
+        read_back: Whether to read all documents and compare their content digest; else they are only counted.
+        progress: Called with the bytes that were read back; may raise to stop.
     """
-    indexes = 0
-    for item in plan.items:
+    return tuple(_finish_collection(target, item, read_back=read_back, progress=progress) for item in items)
+
+
+def _finish_collection(
+    target: MongoTarget, item: RestoreItem, *, read_back: bool, progress: Callable[[int], None]
+) -> NamespaceProof:
+    record = item.record
+    metadata = loads_metadata(record.metadata)
+    indexes = target.build_indexes(item.target, metadata)
+    there = target.metadata(item.target, record.kind)
+    differences = [] if there is None else differences_of_metadata(metadata, there)
+    content: Content | None = None
+    if read_back:
+        document_bytes = record.content.bytes // max(record.content.documents, 1)
+        content = target.content(item.target, record.kind, document_bytes=document_bytes, progress=progress)
+    if content is not None:
+        differences += differences_of_content(record.content, content)
+    else:
+        # Where the user may not count either, what the server confirmed with every insert has to do.
+        counted = target.count(item.target, record.kind)
+        if counted not in (None, record.content.documents):
+            differences.append(f"{record.content.documents} documents expected, {counted} found")
+    return NamespaceProof(item.target, indexes, content, there is not None, tuple(differences))
+
+
+def finish_views(target: MongoTarget, plan: RestorePlan) -> tuple[NamespaceProof, ...]:
+    """Create the views of a plan, and hold each against the manifest. Safe to repeat: one that is there stays."""
+    items = [item for item in plan.items if item.record.kind is Kind.VIEW]
+    present = {found.namespace for found in target.existing({item.target.database for item in items})}
+    proofs = []
+    for item in items:
         metadata = loads_metadata(item.record.metadata)
-        if item.record.kind is not Kind.VIEW:
-            indexes += target.build_indexes(item.target, metadata)
-    present = {found.namespace for found in target.existing({item.target.database for item in plan.items})}
-    for item in plan.items:
-        if item.record.kind is Kind.VIEW and item.target not in present:
-            target.create(item.target, Kind.VIEW, loads_metadata(item.record.metadata), preserve_uuid=False)
-    uncounted = 0
-    for item in plan.items:
-        if item.record.kind is Kind.VIEW:
-            continue
-        got = target.count(item.target, item.record.kind)
-        if got is None:
-            uncounted += 1
-        elif got != item.record.content.documents:
-            raise TargetError(
-                "a collection has another number of documents than the backup",
-                hint="Something else wrote to the target during the restore: stop it, then restore again.",
-                namespace=str(item.target),
-                expected=item.record.content.documents,
-                got=got,
-            )
-    if uncounted:
-        logger.warning(
-            "the user of the target may not count documents, so %d namespaces were compared by what the server "
-            "confirmed for each insert; grant `readAnyDatabase` too for a count at the end",
-            uncounted,
-        )
-    return FinishedTarget(indexes, uncounted)
+        if item.target not in present:
+            target.create(item.target, Kind.VIEW, metadata, preserve_uuid=False)
+        there = target.metadata(item.target, Kind.VIEW)
+        differences = () if there is None else tuple(differences_of_metadata(metadata, there))
+        proofs.append(NamespaceProof(item.target, 0, None, there is not None, differences))
+    return tuple(proofs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,14 @@ from bson import Binary
 from pymongo.errors import OperationFailure
 
 from flows.core.errors import TargetError
-from flows.core.extjson import CollectionMetadata
+from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.names import Namespace
 from flows.core.source import Kind, SourceIdentity
+from flows.core.tally import Content, Tally
+from flows.mongo.catalog import Catalog
 from flows.mongo.client import TARGET, Client, mongo_errors
 from flows.mongo.identity import server_identity
+from flows.mongo.raw import raw_batches
 
 _DUPLICATE_KEY = 11000
 _NAMESPACE_EXISTS = 48
@@ -61,6 +64,7 @@ class MongoTarget:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._catalog = Catalog(client, TARGET)
 
     def identity(self) -> SourceIdentity:
         """Ask the server who it is, and whether it can be written to.
@@ -112,6 +116,54 @@ class MongoTarget:
         """Drop a collection, time-series collection or view; one that is not there is fine."""
         with mongo_errors(TARGET, namespace=str(namespace)):
             self._client[namespace.database].drop_collection(namespace.collection)
+
+    def content(
+        self, namespace: Namespace, kind: Kind, *, document_bytes: int, progress: Callable[[int], None]
+    ) -> Content | None:
+        """Read a collection back, and say what is in it; of a time-series collection its buckets.
+
+        Args:
+            namespace: By the name that users know.
+            kind: Not a view.
+            document_bytes: Size of an average document [bytes]; 0 where it is not known.
+            progress: Called with the bytes of each batch; may raise to stop.
+
+        Returns:
+            None where the user may not read: the built-in role `restore` only writes.
+        """
+        data = namespace.buckets if kind is Kind.TIMESERIES else namespace
+        tally = Tally()
+        collection = self._client[data.database][data.collection]
+        with mongo_errors(TARGET, namespace=str(namespace), action="read back"):
+            try:
+                for batch in raw_batches(collection, {}, document_bytes=document_bytes, hint={"$natural": 1}):
+                    tally.add(batch)
+                    progress(len(batch))
+            except OperationFailure as error:
+                if error.code != _UNAUTHORIZED:
+                    raise
+                return None
+        return tally.totals().content
+
+    def metadata(self, namespace: Namespace, kind: Kind) -> CollectionMetadata | None:
+        """Options and indexes as they are now; None where the user may not list them, as with the role `restore`.
+
+        Raises:
+            TargetError: There is no such namespace.
+        """
+        listed = self._catalog.listed(namespace)
+        if listed is None:
+            raise TargetError(
+                "what was just restored is not there any more",
+                hint="Something else writes to the target: stop it, then restore again.",
+                namespace=str(namespace),
+            )
+        try:
+            return loads_metadata(self._catalog.describe(namespace, kind, listed).metadata)
+        except TargetError as error:
+            if not isinstance(error.__cause__, OperationFailure) or error.__cause__.code != _UNAUTHORIZED:
+                raise
+            return None
 
     def create(self, namespace: Namespace, kind: Kind, metadata: CollectionMetadata, *, preserve_uuid: bool) -> None:
         """Create a collection, time-series collection or view with the options that it had.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flows.core.errors import BackupError, BackupNotFound, IntegrityError, ObjectMissing, Refused, StoreError
-from flows.core.keys import backup_prefix, backups_prefix, is_backup_id, manifest_key
+from flows.core.keys import backup_prefix, backup_time, backups_prefix, is_backup_id, manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from flows.storage.store import ObjectStore, PendingUpload, StoredObject
 
@@ -55,6 +55,28 @@ class Repository:
     def backup_ids(self) -> list[str]:
         """Ids of all listed backups, oldest first: those that have a manifest."""
         return sorted(self._listed(self._objects()))
+
+    def newest_before(self, moment: datetime) -> str:
+        """Id of the newest backup whose data is not younger than a moment.
+
+        Args:
+            moment: Aware.
+
+        Raises:
+            BackupNotFound: Where all are younger.
+        """
+        ids = self.backup_ids()
+        old_enough = [backup for backup in ids if backup_time(backup) <= moment]
+        if not old_enough:
+            raise BackupNotFound(
+                "there is no backup of this plan from before that time",
+                hint="The inventory flow lists what is there.",
+                plan=self.plan,
+                store=self._store.location,
+                before=moment.isoformat(),
+                oldest=ids[0] if ids else None,
+            )
+        return old_enough[-1]
 
     def manifest(self, backup: str) -> Manifest:
         """Read the manifest of a backup.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import platform
 from collections.abc import Mapping, Sequence
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -16,6 +18,14 @@ def name_run(name: str) -> None:
     """Give this flow run the name of what it does, once that is known."""
     with get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, name=name)
+
+
+def started_by() -> str:
+    """Who started this flow run, as far as Prefect knows, and where it runs."""
+    with get_client(sync_client=True) as client:
+        by = client.read_flow_run(flow_run.id).created_by
+    name = (by.display_value or by.type) if by is not None else None
+    return f"{name or getpass.getuser()} on {platform.node()}"
 
 
 def publish_page(key: str, markdown: str, description: str) -> None:

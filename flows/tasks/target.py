@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from flows.core.restore_plan import RestoreMode, RestorePlan
+from flows.core.proof import NamespaceProof
+from flows.core.restore_plan import RestoreItem, RestoreMode, RestorePlan
 from flows.core.selection import Selection
-from flows.mongo.restoring import FinishedTarget, finish_target, plan_target, prepare_target
+from flows.mongo.restoring import finish_collections, finish_views, plan_target, prepare_target
 from flows.tasks.options import stage
 from flows.tasks.restore_job import RestoreJob
+from flows.tasks.run import current
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,17 @@ def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
     logger.info("prepared %d namespaces, %d of them replaced", len(plan.items), len(plan.replaced))
 
 
-@stage(name="finish-target", task_run_name="build indexes and compare")
-def finish(job: RestoreJob, plan: RestorePlan) -> FinishedTarget:
-    """Build the indexes, create the views, and compare the counts with the manifest."""
+@stage(name="finish", task_run_name="build indexes and compare")
+def finish(job: RestoreJob, items: tuple[RestoreItem, ...], *, read_back: bool) -> tuple[NamespaceProof, ...]:
+    """Build the indexes of collections whose documents are all there, and hold each against the manifest."""
     with job.target.open() as target:
-        return finish_target(target, plan)
+        proofs = finish_collections(target, items, read_back=read_back, progress=current(job.run).counter())
+    logger.info("finished %s", ", ".join(str(proof.namespace) for proof in proofs))
+    return proofs
+
+
+@stage(name="finish-views", task_run_name="create views and compare")
+def create_views(job: RestoreJob, plan: RestorePlan) -> tuple[NamespaceProof, ...]:
+    """Create the views, and hold each against the manifest."""
+    with job.target.open() as target:
+        return finish_views(target, plan)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import UTC, datetime
+
 import bson
 import pytest
 
 from flows.core.errors import ConfigurationError, IntegrityError, Refused, RestoreIncomplete, TargetNotEmpty
 from flows.core.names import Namespace
-from flows.core.restore_plan import Action, RestoreMode, RestorePlan, RestoreProgress, plan_restore
+from flows.core.restore_plan import (
+    Action,
+    RestoreMode,
+    RestorePlan,
+    RestoreProgress,
+    check_before,
+    compare_servers,
+    plan_restore,
+)
 from flows.core.selection import Selection
-from flows.core.source import CollectionInfo, Kind
-from tests.support.samples import collection, entry, manifest, segment
+from flows.core.source import CollectionInfo, Kind, SourceIdentity
+from tests.support.samples import SOURCE, collection, entry, manifest, segment
 
 ONE = bson.encode({"_id": 1})
 A, B, TS = collection("mpg.a"), collection("mpg.b"), collection("crm.metrics", Kind.TIMESERIES)
@@ -113,7 +124,7 @@ def test_users_are_taken_only_where_they_were_asked_for_and_are_there() -> None:
 def test_a_failure_midway_says_in_what_state_the_target_is() -> None:
     progress = RestoreProgress(plan())
     progress.loaded("segment-00000.archive.gz")
-    with pytest.raises(RestoreIncomplete) as caught, progress.told_on_failure():
+    with pytest.raises(RestoreIncomplete) as caught, progress.told_on_failure(""):
         raise IntegrityError("the SHA-256 is wrong", hint="Take an older backup.", key="k")
     assert str(caught.value) == (
         "the restore stopped: the SHA-256 is wrong; the target has 1 of 2 segments, the documents of 2 namespaces are "
@@ -122,3 +133,65 @@ def test_a_failure_midway_says_in_what_state_the_target_is() -> None:
         "it drops what is there and begins anew."
     )
     assert isinstance(caught.value.__cause__, IntegrityError)
+
+
+def test_a_collection_is_completed_by_the_last_of_its_segments() -> None:
+    big, empty, view = collection("mpg.big"), collection("mpg.empty"), collection("mpg.v", Kind.VIEW)
+    segments = [
+        segment(0, entry(A, ONE), entry(empty, b""), entry(view, b""), entry(big, ONE)),
+        segment(1, entry(big, bson.encode({"_id": 2}))),
+    ]
+    backup = manifest([A, big, empty, view], segments)
+    decided = plan_restore(backup, Selection(), mode=RestoreMode.INTO_NEW, rename={}, users=False, existing={})
+    progress = RestoreProgress(decided)
+
+    def completed() -> list[str]:
+        return [str(item.target) for item in progress.completed()]
+
+    assert completed() == ["mpg.empty"]
+    progress.loaded("segment-00001.archive.gz")
+    assert completed() == []
+    progress.loaded("segment-00000.archive.gz")
+    assert completed() == ["mpg.a", "mpg.big"]
+    assert completed() == []
+
+
+def server(version: str, replica_set_id: str | None = SOURCE.replica_set_id) -> SourceIdentity:
+    return SourceIdentity(version, "replica set", "other-name", replica_set_id)
+
+
+def test_the_source_is_known_by_its_replica_set_and_not_by_its_name() -> None:
+    assert compare_servers(SOURCE, server("6.0.9")) == (True, ())
+    assert compare_servers(SOURCE, server("6.0.5", "f" * 24)) == (False, ())
+    same, notes = compare_servers(SOURCE, server("6.0.5", None))
+    assert not same
+    assert "cannot be told" in notes[0]
+
+
+def test_the_source_is_written_only_where_that_was_asked_for() -> None:
+    decided = dataclasses.replace(plan(), own_source=True)
+    decided.check_source(allowed=True)
+    plan().check_source(allowed=False)
+    with pytest.raises(Refused, match="the very MongoDB that this backup was taken of"):
+        decided.check_source(allowed=False)
+
+
+@pytest.mark.parametrize("version", ["5.0.31", "4.4.0", "5.3.9"])
+def test_an_older_server_is_refused(version: str) -> None:
+    with pytest.raises(Refused, match="an older MongoDB"):
+        compare_servers(SOURCE, server(version, "f" * 24))
+
+
+def test_a_newer_server_is_told() -> None:
+    _, notes = compare_servers(SOURCE, server("10.0.1", "f" * 24))
+    assert notes[0].startswith("the backup is of MongoDB 6.0.5 and the target is 10.0.1")
+
+
+def test_a_time_needs_its_zone_and_goes_without_a_backup() -> None:
+    moment = datetime(2026, 3, 6, 12)
+    check_before(None, "2026-03-06T04-00-00Z")
+    check_before(moment.replace(tzinfo=UTC), "latest")
+    with pytest.raises(ConfigurationError, match="has no time zone"):
+        check_before(moment, "latest")
+    with pytest.raises(ConfigurationError, match="both a backup and `before`"):
+        check_before(moment.replace(tzinfo=UTC), "2026-03-06T04-00-00Z")

@@ -217,11 +217,11 @@ def test_runs_by_hand_complete_as_deployed(
 
     shown = operation.start("restore/restore", databases=[invoices], rename={invoices: "worker_shown"})
     written = operation.start(
-        "restore/restore", databases=[invoices], rename={invoices: "worker_restored"}, dry_run=False
+        "restore/restore", databases=[invoices], rename={invoices: "worker_restored"}, dry_run=False, into_source=True
     )
     for run, words in (
         (shown, "Plan: nothing has been written"),
-        (written, "all counts agree"),
+        (written, "Complete: the target is the backup"),
     ):
         operation.complete(run)
         assert words in operation.artifacts(run)["restore-default"]

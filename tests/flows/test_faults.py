@@ -204,7 +204,7 @@ def test_a_flipped_byte_in_the_store_is_not_restored(
     _flip(repo.path(taken, 1))
     mongo_client.drop_database(two_segments)
 
-    run = run_flow(restore, segments_in_flight=1)
+    run = run_flow(restore, into_source=True, segments_in_flight=1)
 
     assert isinstance(run.error, RestoreIncomplete)
     key = f"default/backups/{taken}/{damaged.name}"
@@ -222,7 +222,7 @@ def test_a_flipped_byte_in_the_store_is_not_restored(
     assert list(spool.iterdir()) == []
 
     _flip(repo.path(taken, 1))
-    restore(mode=RestoreMode.REPLACE, confirm=two_segments)  # as the hint says
+    restore(into_source=True, mode=RestoreMode.REPLACE, confirm=two_segments)  # as the hint says
     assert mongo_client[two_segments]["large"].count_documents({}) == 20
 
 
@@ -239,7 +239,7 @@ def test_a_backup_that_is_not_whole_is_refused_before_anything_is_written(
         os.truncate(segment, size - 1)
     before = contents(mongo_client, invoices)
 
-    run = run_flow(restore, mode=RestoreMode.REPLACE, confirm=invoices)
+    run = run_flow(restore, into_source=True, mode=RestoreMode.REPLACE, confirm=invoices)
 
     key = f"default/backups/{taken}/segment-00000.archive.gz"
     if damage == "missing":

@@ -49,7 +49,7 @@ def test_everything_comes_back_as_it_was(mongo_client: Client, repo: Repo) -> No
     taken = backup(databases=["zoo_whole"], retention=None)
     mongo_client.drop_database("zoo_whole")
 
-    report = restore()
+    report = restore(into_source=True)
 
     after = contents(mongo_client, "zoo_whole")
     assert after.hashes == before.hashes
@@ -66,7 +66,7 @@ def test_everything_comes_back_as_it_was(mongo_client: Client, repo: Repo) -> No
     assert not set(new.values()) & set(named.values())
     repo.verify(taken.backup)
 
-    restore(mode=RestoreMode.REPLACE, confirm="zoo_whole", preserve_uuid=True)
+    restore(into_source=True, mode=RestoreMode.REPLACE, confirm="zoo_whole", preserve_uuid=True)
 
     assert contents(mongo_client, "zoo_whole") == before
     with_own = {  # the buckets of a time-series collection have a uuid, and no name that a backup keeps
@@ -84,7 +84,7 @@ def test_everything_comes_back_as_it_was(mongo_client: Client, repo: Repo) -> No
 def test_a_restore_beside_the_original_leaves_the_original_alone(
     mongo_client: Client, stored_zoo: Contents, copy: str
 ) -> None:
-    restore(store="zoo", rename={"zoo": copy})
+    restore(into_source=True, store="zoo", rename={"zoo": copy})
 
     restored = contents(mongo_client, copy)
     assert _without_views(restored) == _without_views(stored_zoo)
@@ -94,6 +94,7 @@ def test_a_restore_beside_the_original_leaves_the_original_alone(
 
 def test_a_part_is_restored_alone(mongo_client: Client, stored_zoo: Contents, copy: str) -> None:
     report = restore(
+        into_source=True,
         store="zoo",
         include=["zoo.invoices", "zoo.pdfs.*", "zoo.metrics"],
         exclude=["*.chunks"],
@@ -118,23 +119,23 @@ def test_what_is_there_is_only_replaced_when_its_name_was_typed(
     changed = contents(mongo_client, invoices)
 
     with pytest.raises(TargetNotEmpty) as not_empty:
-        restore()
+        restore(into_source=True)
     assert str(not_empty.value) == (
         f"the target already has namespaces that this restore would write (namespaces=1, first='{invoices}.invoices')\n"
         "HINT: Restore into another database with `rename`, or replace them with mode `replace`."
     )
     for typed in ("", "yes", invoices[:-1]):
         with pytest.raises(Refused) as refused:
-            restore(mode=RestoreMode.REPLACE, confirm=typed)
+            restore(into_source=True, mode=RestoreMode.REPLACE, confirm=typed)
         assert str(refused.value) == (
             f"this restore drops collections and was not confirmed (expected='{invoices}', got='{typed}')\n"
             f"HINT: Set `confirm` to '{invoices}' to replace 1 namespaces, "
             "or restore into another database with `rename`."
         )
-    restore(mode=RestoreMode.REPLACE, confirm=invoices, dry_run=True)
+    restore(into_source=True, mode=RestoreMode.REPLACE, confirm=invoices, dry_run=True)
     assert contents(mongo_client, invoices) == changed
 
-    restore(mode=RestoreMode.REPLACE, confirm=invoices)
+    restore(into_source=True, mode=RestoreMode.REPLACE, confirm=invoices)
     replaced = contents(mongo_client, invoices)
     assert replaced.hashes["invoices"] == as_stored.hashes["invoices"]
     assert replaced.hashes["later"] == changed.hashes["later"]  # not in the backup, so not touched
@@ -146,7 +147,7 @@ def test_every_compression_comes_back(
 ) -> None:
     repo.verify(back_up(databases=["zoo"], compression=compression))
 
-    restore(rename={"zoo": copy})
+    restore(into_source=True, rename={"zoo": copy})
 
     assert _without_views(contents(mongo_client, copy)) == _without_views(zoo_database[1])
 
@@ -172,7 +173,7 @@ def test_users_can_log_in_after_a_restore(
     admin["shop"].command("dropRole", "clerk")
     with pytest.raises(OperationFailure, match="Authentication failed"):
         _orders_as_anna(guarded)
-    restore(target="guarded-target", include_users=True)
+    restore(into_source=True, target="guarded-target", include_users=True)
 
     assert {name: contents(admin, name) for name in ("shop", "ledger")} == before
     assert _orders_as_anna(guarded) == [{"_id": 1, "total": 12}]
@@ -215,7 +216,7 @@ def test_a_large_collection_is_cut_into_ranges_and_shows_one_point_in_time(
     manifest = repo.verify(taken)
     written = next(rounds) - 1
     assert written == len(proxy.writes) - 1  # all but the removal of the probe
-    restore(rename={database: copy}, segments_in_flight=4)
+    restore(into_source=True, rename={database: copy}, segments_in_flight=4)
 
     parts = [_ids(repo, taken, index, f"{database}.ledger") for index in range(len(manifest.segments))]
     held = [repr(value) for part in parts for value in part]

@@ -55,7 +55,7 @@ def test_no_secret_is_found_anywhere(
     proxy.fail(lambda request: request.method == "PUT" and "/segment-" in request.path, action=call(before=look))
     worked = [
         run_flow(backup, source="guarded-source", databases=["till"], include_users=True),
-        run_flow(restore, target="guarded-target", rename={"till": "till2"}, include_users=True),
+        run_flow(restore, into_source=True, target="guarded-target", rename={"till": "till2"}, include_users=True),
     ]
     for run in worked:
         assert run.state.is_completed(), run.error

@@ -206,6 +206,18 @@ def test_latest_is_the_newest(store: MemoryStore, tmp_path: Path) -> None:
     assert Repository(store, "mpg").manifest("latest").started == STARTED + timedelta(hours=2)
 
 
+def test_the_newest_before_a_time(store: MemoryStore, tmp_path: Path) -> None:
+    for hours in (2, 0, 1):
+        take(store, backup_at(STARTED + timedelta(hours=hours)), tmp_path)
+    repository = Repository(store, "mpg")
+    for minutes, expected in ((0, 0), (59, 0), (60, 1), (999, 2)):
+        assert repository.newest_before(STARTED + timedelta(minutes=minutes)) == backup_id(
+            STARTED + timedelta(hours=expected)
+        )
+    with pytest.raises(BackupNotFound, match="no backup of this plan from before that time"):
+        repository.newest_before(STARTED - timedelta(seconds=1))
+
+
 def test_there_is_no_latest_where_nothing_is(store: MemoryStore) -> None:
     with pytest.raises(BackupNotFound) as caught:
         Repository(store, "mpg").manifest("latest")

@@ -1,0 +1,92 @@
+"""What keeps a tired person from doing harm with a restore."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from flows.backup import backup
+from flows.core.errors import Refused
+from flows.core.keys import backup_time
+from flows.core.restore_plan import RestoreMode
+from flows.restore import restore
+from flows.storage.repository import Repository
+from tests.flows.conftest import Repo, back_up
+from tests.support.contents import contents
+
+Client = MongoClient[dict[str, Any]]
+
+
+def test_the_source_itself_is_written_only_where_that_was_asked_for(
+    mongo_client: Client, invoices: str, repo: Repo
+) -> None:
+    back_up(databases=[invoices])
+    mongo_client.drop_database(invoices)
+    with pytest.raises(Refused, match="the very MongoDB that this backup was taken of"):
+        restore()
+    assert invoices not in mongo_client.list_database_names()
+    assert restore(dry_run=True).dry_run  # the plan may be looked at
+    assert restore(into_source=True).documents > 0
+
+
+def test_what_a_restore_overwrites_can_be_brought_back(mongo_client: Client, invoices: str, repo: Repo) -> None:
+    back_up(databases=[invoices])
+    db = mongo_client[invoices]
+    db["invoices"].update_many({}, {"$set": {"number": "changed since"}})
+    db["untouched"].insert_one({"made": "since"})
+    changed = contents(mongo_client, invoices)
+
+    done = restore(into_source=True, mode=RestoreMode.REPLACE, confirm=invoices)
+
+    safety = Repository(repo.block.open(), "default-before-restore")
+    (kept,) = safety.backup_ids()
+    assert done.safety_backup == f"backup {kept} of plan default-before-restore"
+    assert [str(record.namespace) for record in safety.manifest(kept).namespaces] == [f"{invoices}.invoices"]
+    assert contents(mongo_client, invoices).hashes["invoices"] != changed.hashes["invoices"]
+
+    restore(
+        plan="default-before-restore",
+        into_source=True,
+        mode=RestoreMode.REPLACE,
+        confirm=invoices,
+        safety_backup=False,
+    )
+    assert contents(mongo_client, invoices).hashes == changed.hashes
+    assert safety.backup_ids() == [kept]
+
+
+def test_nothing_is_dropped_where_it_could_not_be_backed_up(
+    admin: Client, guarded_blocks: None, invoices: str, repo: Repo
+) -> None:
+    """The user of that target has the role `restore`, and may not read what it would drop."""
+    back_up(databases=[invoices])
+    admin[invoices]["invoices"].insert_one({"_id": "precious"})
+    try:
+        with pytest.raises(Refused) as refused:
+            restore(target="guarded-target", mode=RestoreMode.REPLACE, confirm=invoices)
+        assert "nothing was restored, because what would be dropped could not be backed up" in str(refused.value)
+        assert "turn `safety_backup` off" in refused.value.hint
+        assert list(admin[invoices]["invoices"].find()) == [{"_id": "precious"}]
+
+        restore(target="guarded-target", mode=RestoreMode.REPLACE, confirm=invoices, safety_backup=False)
+        assert admin[invoices]["invoices"].find_one({"_id": "precious"}) is None
+    finally:
+        admin.drop_database(invoices)
+
+
+def test_the_newest_backup_before_a_time_is_taken(mongo_client: Client, invoices: str, repo: Repo) -> None:
+    first = back_up(databases=[invoices])
+    mongo_client[invoices]["invoices"].delete_many({})
+    time.sleep(max(0.0, 1.1 - (datetime.now(UTC) - backup_time(first)).total_seconds()))  # ids count in seconds
+    second = backup(databases=[invoices], retention=None).backup
+    assert second > first
+    mongo_client.drop_database(invoices)
+
+    done = restore(into_source=True, before=backup_time(first))
+
+    assert done.backup == first
+    assert mongo_client[invoices]["invoices"].count_documents({}) == done.documents > 0
