@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -19,6 +20,7 @@ from flows.core.restore_plan import RestoreMode, RestorePlan, RestoreProgress, c
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport, restore_page, restore_report
+from flows.tasks.approval import wait_for_approval
 from flows.tasks.blocks import load_block
 from flows.tasks.fetch import fetch
 from flows.tasks.find import find_backup
@@ -57,6 +59,8 @@ def restore(
     into_source: bool = False,
     confirm: str = "",
     dry_run: bool = False,
+    approval: bool = False,
+    approval_minutes: int = 60,
     safety_backup: bool = True,
     prove: bool = True,
     segments_in_flight: int = 3,
@@ -80,6 +84,8 @@ def restore(
         into_source: The target may be the very MongoDB that the backup was taken of.
         confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
         dry_run: Only show the plan; write nothing.
+        approval: Pause before anything is written, until a second person resumes the run in the UI and approves.
+        approval_minutes: How long to wait for that [min].
         safety_backup: First back up what will be dropped, into the same store as plan `<plan>-before-restore`; the
             user of the target needs the role `backup` too.
         prove: At the end read everything back and compare its content digest; without it documents are only counted.
@@ -95,14 +101,21 @@ def restore(
     with open_run() as run:
         job = RestoreJob(run.id, *blocks, manifest=find_backup(blocks[1], plan, backup, before))
         name_run(f"restore {plan} {job.manifest.backup}")
-        decided = plan_restore_into(job, selection, mode=mode, rename=rename or {}, users=include_users)
+        wanted = partial(plan_restore_into, job, selection, mode=mode, rename=rename or {}, users=include_users)
+        decided = wanted()
         begun = datetime.now(UTC)
-        shown = "Plan: nothing has been written" if dry_run else "Plan: restore has begun"
-        publish_page(f"restore-{plan}", restore_page(decided, job.manifest, now=begun, done=shown), "Restore plan")
+        shown = "Plan: nothing has been written"
+        page = restore_page(decided, job.manifest, now=begun, done=shown)
+        publish_page(f"restore-{plan}", page, "Restore plan")
         if dry_run:
             return report(job, decided, (), begun=begun, dry_run=True)
         decided.check_source(allowed=into_source)
         decided.check_confirmation(confirm)
+        approved = ""
+        if approval:
+            approved = wait_for_approval(page, patience=timedelta(minutes=approval_minutes))
+            begun = datetime.now(UTC)  # the time to recover is not that of the person
+            decided.check_unchanged(wanted())
         kept = keep_overwritten(run, job, decided, segments_in_flight) if safety_backup else ""
         run.spool.require(sum(sorted(s.bytes for s in decided.segments)[-segments_in_flight:]))
         passes = 2 if prove else 1
@@ -113,7 +126,14 @@ def restore(
             proofs = load_segments(run, job, decided, state, segments_in_flight, read_back=prove)
             proofs += create_views(job, decided)
         page = restore_report(
-            decided, job.manifest, proofs, begun=begun, ended=datetime.now(UTC), by=started_by(), kept=kept
+            decided,
+            job.manifest,
+            proofs,
+            begun=begun,
+            ended=datetime.now(UTC),
+            by=started_by(),
+            approved=approved,
+            kept=kept,
         )
         publish_page(f"restore-{plan}", page, "Restore report")
         check_proofs(proofs)

@@ -98,6 +98,20 @@ class RestorePlan:
                 target=self.target,
             )
 
+    def check_unchanged(self, now: RestorePlan) -> None:
+        """Refuse to act on this plan where the target has changed so much that another one would be made now.
+
+        Raises:
+            Refused: It would create or drop something else.
+        """
+        planned, found = ({(item.target, item.action) for item in plan.items} for plan in (self, now))
+        if planned != found:
+            raise Refused(
+                "the target has changed since this plan was made",
+                hint="Nothing has been written. Start the restore again, and look at the new plan.",
+                namespace=str(min(planned ^ found)[0]),
+            )
+
     def check_confirmation(self, typed: str) -> None:
         """Refuse to drop anything unless the names of the databases were typed.
 

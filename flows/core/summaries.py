@@ -204,6 +204,7 @@ def restore_report(
     begun: datetime,
     ended: datetime,
     by: str,
+    approved: str,
     kept: str,
 ) -> str:
     """What a restore did and proved, as Markdown.
@@ -215,6 +216,7 @@ def restore_report(
         begun: When the plan was made; the age of the data counts from here.
         ended: When the last comparison was done.
         by: Who started the run, and where it ran.
+        approved: Who approved it; empty where nobody was asked.
         kept: Plan and id of the backup of what was overwritten; empty where there is none.
     """
     wrong = sum(bool(proof.differences) for proof in proofs)
@@ -235,6 +237,7 @@ def restore_report(
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
         *([f"* **What was there before** is kept as {kept}"] if kept else []),
         f"* **Started**: {begun:%Y-%m-%d %H:%M:%S} UTC by {by}",
+        *([f"* **Approved** by {approved}"] if approved else []),
         "",
         markdown_table(
             [

@@ -195,3 +195,12 @@ def test_a_time_needs_its_zone_and_goes_without_a_backup() -> None:
         check_before(moment, "latest")
     with pytest.raises(ConfigurationError, match="both a backup and `before`"):
         check_before(moment.replace(tzinfo=UTC), "2026-03-06T04-00-00Z")
+
+
+def test_a_plan_that_would_be_another_one_now_is_not_acted_on() -> None:
+    existing = {Namespace("mpg", "a"): 5}
+    decided = plan(mode=RestoreMode.REPLACE, existing=existing)
+    decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={Namespace("mpg", "a"): 9}))
+    with pytest.raises(Refused, match="the target has changed since this plan was made") as caught:
+        decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={**existing, Namespace("mpg", "b"): 1}))
+    assert caught.value.facts == {"namespace": "mpg.b"}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
 from pymongo import MongoClient
 
 from flows.backup import backup
@@ -90,3 +96,46 @@ def test_the_newest_backup_before_a_time_is_taken(mongo_client: Client, invoices
 
     assert done.backup == first
     assert mongo_client[invoices]["invoices"].count_documents({}) == done.documents > 0
+
+
+@contextmanager
+def somebody(answer: dict[str, str]) -> Iterator[None]:
+    """Resumes the flow run that pauses within the block, through the API, as the Prefect UI does."""
+    over = threading.Event()
+
+    def watch() -> None:
+        paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+        with get_client(sync_client=True) as client:
+            while not over.wait(0.2):
+                for run in client.read_flow_runs(flow_run_filter=paused):
+                    client.resume_flow_run(run.id, run_input=answer)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_second_person_approves_or_refuses(mongo_client: Client, invoices: str, repo: Repo) -> None:
+    back_up(databases=[invoices])
+    mongo_client.drop_database(invoices)
+
+    with somebody({"decision": "refuse", "name": "Ada", "comment": "not tonight"}), pytest.raises(Refused) as refused:
+        restore(into_source=True, approval=True)
+    assert str(refused.value).startswith("this restore was refused (by='Ada (not tonight)')")
+    assert invoices not in mongo_client.list_database_names()
+
+    with somebody({"decision": "approve", "name": "Ada"}):
+        done = restore(into_source=True, approval=True)
+    assert mongo_client[invoices]["invoices"].count_documents({}) == done.documents > 0
+
+
+def test_without_an_approval_in_time_nothing_is_written(mongo_client: Client, invoices: str, repo: Repo) -> None:
+    back_up(databases=[invoices])
+    mongo_client.drop_database(invoices)
+    with pytest.raises(Refused, match="nobody approved this restore in time"):
+        restore(into_source=True, approval=True, approval_minutes=0)
+    assert invoices not in mongo_client.list_database_names()
