@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from flows.core.compress import Compression
 from flows.core.errors import BackupError, Refused
 from flows.core.keys import backup_id
 from flows.core.proof import NamespaceProof, check_proofs
-from flows.core.restore_plan import RestoreMode, RestorePlan, RestoreProgress, check_before, safety_plan
+from flows.core.restore_plan import RestoreItem, RestoreMode, RestorePlan, RestoreProgress, check_before, safety_plan
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport, restore_page, restore_report
@@ -62,6 +62,7 @@ def restore(
     approval: bool = False,
     approval_minutes: int = 60,
     safety_backup: bool = True,
+    hold_ttl: bool = False,
     prove: bool = True,
     segments_in_flight: int = 3,
 ) -> RestoreReport:
@@ -88,6 +89,7 @@ def restore(
         approval_minutes: How long to wait for that [min].
         safety_backup: First back up what will be dropped, into the same store as plan `<plan>-before-restore`; the
             user of the target needs the role `backup` too.
+        hold_ttl: Keep restored documents from expiring; the report has the commands that turn TTL indexes on again.
         prove: At the end read everything back and compare its content digest; without it documents are only counted.
         segments_in_flight: How many segments are worked on at a time; bounds disk and memory, at most 16.
 
@@ -123,7 +125,8 @@ def restore(
         state = RestoreProgress(decided)
         with state.told_on_failure(kept), shown_progress(run, key=f"restore-progress-{plan}", description="Restore"):
             prepare(job, decided, preserve_uuid=preserve_uuid)
-            proofs = load_segments(run, job, decided, state, segments_in_flight, read_back=prove)
+            finishing = partial(finish.submit, job, read_back=prove, hold_ttl=hold_ttl)
+            proofs = load_segments(run, job, decided, state, segments_in_flight, finishing)
             proofs += create_views(job, decided)
         page = restore_report(
             decided,
@@ -166,7 +169,12 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, in_flight: in
 
 
 def load_segments(
-    run: Run, job: RestoreJob, plan: RestorePlan, state: RestoreProgress, in_flight: int, *, read_back: bool
+    run: Run,
+    job: RestoreJob,
+    plan: RestorePlan,
+    state: RestoreProgress,
+    in_flight: int,
+    finish_items: Callable[[tuple[RestoreItem, ...]], PrefectFuture[tuple[NamespaceProof, ...]]],
 ) -> list[NamespaceProof]:
     """Fetch and load every segment; while some are loaded, the next are fetched, and what is complete is finished."""
     flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
@@ -174,7 +182,7 @@ def load_segments(
 
     def finish_completed() -> None:
         if completed := state.completed():
-            finishing.append(finish.submit(job, completed, read_back=read_back))
+            finishing.append(finish_items(completed))
             run.watch(finishing[-1])
 
     finish_completed()  # collections without documents

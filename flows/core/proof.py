@@ -24,6 +24,7 @@ class NamespaceProof:
     content: Content | None  # as read back; None for a view, and where it was not read
     metadata: bool  # whether options and indexes were compared; the role `restore` may not list them
     differences: tuple[str, ...]  # from the manifest; none is what everybody wants
+    resume: tuple[str, ...] = ()  # commands that turn on the expiry that was held
 
 
 def differences_of_content(expected: Content, got: Content) -> list[str]:

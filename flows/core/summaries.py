@@ -252,8 +252,15 @@ def restore_report(
             ]
         ),
         *_cut(len(proofs)),
+        *_held([command for proof in proofs for command in proof.resume]),
     ]
     return "\n".join(lines)
+
+
+def _held(commands: list[str]) -> list[str]:
+    if not commands:
+        return []
+    return ["", "No document expires before these are run in mongosh:", "", "```", *commands, "```"]
 
 
 def _there_now(item: RestoreItem) -> str:

@@ -20,6 +20,7 @@ from flows.core.restore_plan import (
 from flows.core.selection import Selection
 from flows.core.source import Kind
 from flows.core.tally import Content
+from flows.core.ttl import OPTION, expiries, held, without_own_expiry
 from flows.mongo.target import MongoTarget
 
 
@@ -46,7 +47,12 @@ def plan_target(
     existing = {found.namespace: found.documents for found in target.existing(databases)}
     plan = plan_restore(manifest, selection, mode=mode, rename=rename, users=users, existing=existing)
     described = f"MongoDB {identity.server_version}, {identity.topology} {identity.replica_set or ''}".strip()
-    return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes)
+    expiring = tuple(
+        f"{item.target}: {rule.sentence()}, restored ones too; `hold_ttl` keeps them"
+        for item in plan.items
+        for rule in expiries(loads_metadata(item.record.metadata))
+    )
+    return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes + expiring)
 
 
 def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: bool) -> None:
@@ -60,11 +66,17 @@ def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: boo
             target.drop(item.target)
     for item, metadata in parsed:
         if item.record.kind is not Kind.VIEW:
-            target.create(item.target, item.record.kind, metadata, preserve_uuid=preserve_uuid)
+            created = without_own_expiry(metadata)  # turned on at the end
+            target.create(item.target, item.record.kind, created, preserve_uuid=preserve_uuid)
 
 
 def finish_collections(
-    target: MongoTarget, items: Sequence[RestoreItem], *, read_back: bool, progress: Callable[[int], None]
+    target: MongoTarget,
+    items: Sequence[RestoreItem],
+    *,
+    read_back: bool,
+    hold_ttl: bool,
+    progress: Callable[[int], None],
 ) -> tuple[NamespaceProof, ...]:
     """Build the indexes of collections whose documents are all there, and hold each against the manifest.
 
@@ -74,31 +86,43 @@ def finish_collections(
         target: Where they are.
         items: Collections, no views.
         read_back: Whether to read all documents and compare their content digest; else they are only counted.
+        hold_ttl: Whether documents are kept from expiring.
         progress: Called with the bytes that were read back; may raise to stop.
     """
-    return tuple(_finish_collection(target, item, read_back=read_back, progress=progress) for item in items)
+    return tuple(
+        _finish_collection(target, item, read_back=read_back, hold_ttl=hold_ttl, progress=progress) for item in items
+    )
 
 
 def _finish_collection(
-    target: MongoTarget, item: RestoreItem, *, read_back: bool, progress: Callable[[int], None]
+    target: MongoTarget, item: RestoreItem, *, read_back: bool, hold_ttl: bool, progress: Callable[[int], None]
 ) -> NamespaceProof:
     record = item.record
     metadata = loads_metadata(record.metadata)
-    indexes = target.build_indexes(item.target, metadata)
-    there = target.metadata(item.target, record.kind)
-    differences = [] if there is None else differences_of_metadata(metadata, there)
+    rules = expiries(metadata)
+    if hold_ttl:
+        metadata = held(metadata)
+    # Documents first: as soon as an index lets them, old ones expire.
+    differences: list[str] = []
     content: Content | None = None
     if read_back:
         document_bytes = record.content.bytes // max(record.content.documents, 1)
         content = target.content(item.target, record.kind, document_bytes=document_bytes, progress=progress)
     if content is not None:
-        differences += differences_of_content(record.content, content)
+        differences = differences_of_content(record.content, content)
     else:
         # Where the user may not count either, what the server confirmed with every insert has to do.
         counted = target.count(item.target, record.kind)
         if counted not in (None, record.content.documents):
-            differences.append(f"{record.content.documents} documents expected, {counted} found")
-    return NamespaceProof(item.target, indexes, content, there is not None, tuple(differences))
+            differences = [f"{record.content.documents} documents expected, {counted} found"]
+    indexes = target.build_indexes(item.target, metadata)
+    if OPTION in metadata.options:
+        target.expire_after(item.target, metadata.options[OPTION])
+    there = target.metadata(item.target, record.kind)
+    if there is not None:
+        differences += differences_of_metadata(metadata, there)
+    resume = tuple(rule.resume(item.target) for rule in rules) if hold_ttl else ()
+    return NamespaceProof(item.target, indexes, content, there is not None, tuple(differences), resume)
 
 
 def finish_views(target: MongoTarget, plan: RestorePlan) -> tuple[NamespaceProof, ...]:

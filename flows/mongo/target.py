@@ -263,6 +263,11 @@ class MongoTarget:
                 )
         return len(wanted)
 
+    def expire_after(self, namespace: Namespace, seconds: int) -> None:
+        """Let the documents of a time-series or clustered collection expire [s]."""
+        with mongo_errors(TARGET, namespace=str(namespace), action="expireAfterSeconds"):
+            self._client[namespace.database].command("collMod", namespace.collection, expireAfterSeconds=seconds)
+
     def merge_users(self, collections: Mapping[str, Sequence[bytes]], *, database: str | None) -> None:
         """Bring users and roles back the way mongorestore does: through two temporary collections.
 

@@ -35,10 +35,14 @@ def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
 
 
 @stage(name="finish", task_run_name="build indexes and compare")
-def finish(job: RestoreJob, items: tuple[RestoreItem, ...], *, read_back: bool) -> tuple[NamespaceProof, ...]:
+def finish(
+    job: RestoreJob, items: tuple[RestoreItem, ...], *, read_back: bool, hold_ttl: bool
+) -> tuple[NamespaceProof, ...]:
     """Build the indexes of collections whose documents are all there, and hold each against the manifest."""
     with job.target.open() as target:
-        proofs = finish_collections(target, items, read_back=read_back, progress=current(job.run).counter())
+        proofs = finish_collections(
+            target, items, read_back=read_back, hold_ttl=hold_ttl, progress=current(job.run).counter()
+        )
     logger.info("finished %s", ", ".join(str(proof.namespace) for proof in proofs))
     return proofs
 

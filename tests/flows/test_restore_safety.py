@@ -23,6 +23,7 @@ from flows.restore import restore
 from flows.storage.repository import Repository
 from tests.flows.conftest import Repo, back_up
 from tests.support.contents import contents
+from tests.support.flow_runs import eventually
 
 Client = MongoClient[dict[str, Any]]
 
@@ -96,6 +97,36 @@ def test_the_newest_backup_before_a_time_is_taken(mongo_client: Client, invoices
 
     assert done.backup == first
     assert mongo_client[invoices]["invoices"].count_documents({}) == done.documents > 0
+
+
+def test_documents_do_not_expire_where_expiry_is_held(mongo_client: Client, database: str, repo: Repo) -> None:
+    db = mongo_client[database]
+    old = datetime(2020, 1, 1, tzinfo=UTC)
+    mongo_client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
+    db["sessions"].create_index("at", name="by_at", expireAfterSeconds=60)
+    db["sessions"].insert_many([{"_id": i, "at": old} for i in range(100)])
+    db.create_collection("metrics", timeseries={"timeField": "t"}, expireAfterSeconds=3600)
+    db["metrics"].insert_one({"t": old, "v": 1})
+    before = contents(mongo_client, database)
+    back_up(databases=[database])
+    try:
+        mongo_client.drop_database(database)
+        restore(into_source=True)
+        assert contents(mongo_client, database) == before
+
+        mongo_client.drop_database(database)
+        restore(into_source=True, hold_ttl=True)
+        assert contents(mongo_client, database).hashes == before.hashes
+        mongo_client.admin.command("setParameter", 1, ttlMonitorEnabled=True, ttlMonitorSleepSecs=1)
+        time.sleep(3)
+        assert (db["sessions"].count_documents({}), db["metrics"].count_documents({})) == (100, 1)
+
+        db.command("collMod", "sessions", index={"name": "by_at", "expireAfterSeconds": 60})  # as the report says
+        db.command("collMod", "metrics", expireAfterSeconds=3600)
+        eventually(lambda: db["sessions"].count_documents({}) == 0, "old documents to expire")
+        eventually(lambda: db["metrics"].count_documents({}) == 0, "old measurements to expire")
+    finally:
+        mongo_client.admin.command("setParameter", 1, ttlMonitorEnabled=True, ttlMonitorSleepSecs=60)
 
 
 @contextmanager
