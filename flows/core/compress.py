@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import zstandard
-from isal import igzip
+from isal import igzip, igzip_lib
 
 from flows.core.errors import FormatError, Truncated
 from flows.core.spool import written_anew
@@ -22,6 +21,7 @@ _BLOCK_BYTES = 4 * 1024 * 1024
 _GZIP_LEVEL = 1
 _ZSTD_LEVEL = 1
 _GzipFile: Any = igzip.IGzipFile  # the library has no types
+_IsalError: Any = igzip_lib.IsalError
 
 
 class Compression(StrEnum):
@@ -151,7 +151,7 @@ def _decompression_errors(name: str, compression: Compression) -> Iterator[None]
         yield
     except EOFError as error:
         raise Truncated("the compressed bytes end too early", at=name, compression=compression.value) from error
-    except (igzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+    except (igzip.BadGzipFile, _IsalError, zstandard.ZstdError) as error:
         raise FormatError(
             "the bytes are not what the compression writes", at=name, compression=compression.value, got=str(error)
         ) from error
