@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +13,8 @@ from flows.core.restore_plan import Action, RestoreItem, RestorePlan
 from flows.core.retention import RetentionPlan
 from flows.core.source import Consistency, Kind
 
+LISTED = "listed"
+FOREIGN = "foreign"  # an archive of another tool: never pruned, and no part of any retention
 _MOST_ROWS = 500  # a page with more is not read; the manifest has them all
 
 
@@ -49,30 +51,32 @@ class RestoreReport:
 
 @dataclass(frozen=True, slots=True)
 class InventoryRow:
-    """One backup in a repository."""
+    """One backup in a repository, or an archive beside it. What is not known without reading it is None."""
 
     plan: str
-    backup: str
+    backup: str  # its id; of a foreign archive the key
+    taken: datetime  # start of the backup, aware UTC
     age: timedelta
-    documents: int
-    bytes: int
-    stored_bytes: int
-    segments: int
+    documents: int | None
+    bytes: int | None
+    stored_bytes: int | None
+    segments: int | None
     consistency: str
-    problem: str = ""
+    state: str = LISTED
 
     def cells(self) -> dict[str, str]:
         """The row for people."""
         return {
             "plan": self.plan,
             "backup": self.backup,
+            "taken": f"{self.taken:%Y-%m-%d %H:%M:%S}",
             "age": format_duration(self.age),
-            "documents": format_count(self.documents),
-            "BSON": format_bytes(self.bytes),
-            "stored": format_bytes(self.stored_bytes),
-            "segments": str(self.segments),
+            "documents": _known(self.documents, format_count),
+            "BSON": _known(self.bytes, format_bytes),
+            "stored": _known(self.stored_bytes, format_bytes),
+            "segments": _known(self.segments, str),
             "consistency": self.consistency,
-            "state": self.problem or "listed",
+            "state": self.state,
         }
 
 
@@ -91,11 +95,16 @@ def summarize(manifest: Manifest, *, pruned: Sequence[str] = ()) -> BackupSummar
     )
 
 
+def _known(number: int | None, show: Callable[[int], str]) -> str:
+    return "-" if number is None else show(number)
+
+
 def inventory_row(manifest: Manifest, *, now: datetime) -> InventoryRow:
     """The row of one backup; its age counts from its start."""
     return InventoryRow(
         plan=manifest.plan,
         backup=manifest.backup,
+        taken=manifest.started,
         age=max(now - manifest.started, timedelta(0)),
         documents=manifest.documents,
         bytes=manifest.bson_bytes,
@@ -103,6 +112,14 @@ def inventory_row(manifest: Manifest, *, now: datetime) -> InventoryRow:
         segments=len(manifest.segments),
         consistency=manifest.consistency.value,
     )
+
+
+def bare_row(
+    plan: str, backup: str, *, taken: datetime, now: datetime, state: str, stored_bytes: int | None = None
+) -> InventoryRow:
+    """The row of what has no manifest that could be read."""
+    age = max(now - taken, timedelta(0))
+    return InventoryRow(plan, backup, taken, age, None, None, stored_bytes, None, "-", state)
 
 
 def backup_page(manifest: Manifest) -> str:
@@ -161,7 +178,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
     known = [item.present_documents for item in plan.replaced if item.present_documents is not None]
     lost = ("" if len(known) == len(plan.replaced) else "at least ") + format_count(sum(known))
     lines = [
-        f"# Restore of {manifest.backup} of plan {manifest.plan}",
+        f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",
         f"* **{done}**",
         f"* **Target**: {plan.target}"
@@ -175,7 +192,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Replaces**: {len(plan.replaced)} namespaces that hold {lost} documents"
         + (f"; type `{plan.confirmation}` into `confirm`" if plan.confirmation else ""),
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
-        *(f"* **Warning**: {warning}" for warning in plan.warnings),
+        *(f"* **Warning**: {warning}" for warning in (*manifest.warnings, *plan.warnings)),
         "",
         markdown_table(
             [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from flows.__main__ import main
 from flows.inventory import inventory
+from flows.prune import prune
+from flows.tasks.settings import Retention
 from tests.flows.conftest import Repo, back_up
 
 
@@ -43,12 +46,57 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     assert main(["inventory", "--plan", "default"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
-        "plan", "backup", "age", "documents", "BSON", "stored", "segments", "consistency", "state",
+        "plan", "backup", "taken", "age", "documents", "BSON", "stored", "segments", "consistency", "state",
     ]  # fmt: skip
     assert made in lines[2]
     (repo.folder / "default" / "backups" / made / "manifest.json").write_text("{")
     assert main(["inventory"]) == 0
     assert "unreadable: the manifest is not JSON" in capsys.readouterr().out
+
+
+def test_archives_of_mongodump_in_the_root_are_listed_as_foreign(invoices: str, repo: Repo) -> None:
+    store = repo.block.open()
+    keys = ["My_Plan-1772769600.archive", "default-1772769600.gz", "default-1772856000.archive.gz"]
+    for key in keys:
+        store.put(key, b"0" * 1536)
+    for key in ("default-1772769600.tgz", "default-20260306.gz", "default/default-1772769600.gz", "notes.txt"):
+        store.put(key, b"not listed")
+    made = back_up(databases=[invoices])
+
+    rows = inventory()
+
+    assert [(row.plan, row.backup, row.state) for row in rows] == [
+        ("My_Plan", keys[0], "foreign"),
+        ("default", keys[1], "foreign"),
+        ("default", keys[2], "foreign"),
+        ("default", made, "listed"),
+    ]
+    assert rows[1].taken == datetime(2026, 3, 6, 4, 0, tzinfo=UTC)
+    assert abs(rows[1].age - (datetime.now(UTC) - rows[1].taken)) < timedelta(minutes=5)
+    cells = rows[1].cells()
+    assert (cells["taken"], cells["stored"], cells["documents"]) == ("2026-03-06 04:00:00", "1.5 KiB", "-")
+    assert [row.backup for row in inventory(plan="default")] == [keys[1], keys[2], made]
+    assert [row.backup for row in inventory(plan="My_Plan")] == [keys[0]]
+
+
+def test_archives_of_mongodump_are_no_part_of_retention_and_never_removed(invoices: str, repo: Repo) -> None:
+    store = repo.block.open()
+    keys = ["default-1262304000.gz", "default-1772769600.archive"]
+    for key in keys:
+        store.put(key, b"an archive")
+    store.put("default/backups/2020-01-01T00-00-00Z/segment-00000.archive.gz", b"garbage of a crash")
+    made = [back_up(databases=[invoices]) for _ in range(2)]
+
+    report = prune(retention=Retention(days=1, at_least=1, garbage_after_hours=0), dry_run=False)
+
+    assert [decision.backup for decision in report.plan.decisions] == made[::-1]
+    assert report.garbage_objects == 1
+    assert [name for name in repo.files if "/" not in name] == keys
+    # Not even where nothing else is left to keep.
+    repo.repository.delete(made[0])
+    repo.repository.delete(made[1])
+    assert prune(retention=Retention(days=1, garbage_after_hours=0), dry_run=False).plan.decisions == ()
+    assert repo.files == keys
 
 
 def test_the_command_says_what_is_wrong_and_exits_with_1() -> None:

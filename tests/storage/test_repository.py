@@ -23,7 +23,7 @@ from flows.core.errors import (
 from flows.core.keys import backup_id
 from flows.core.manifest import Manifest
 from flows.core.retention import RetentionPolicy
-from flows.storage.listing import list_repository, plans
+from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore
 from flows.storage.pruning import prune_repository
 from flows.storage.repository import Repository
@@ -327,5 +327,5 @@ def test_plans_of_one_store_do_not_see_each_other(store: MemoryStore, tmp_path: 
     take(store, backup_at(STARTED), tmp_path)
     take(store, dataclasses.replace(backup_at(STARTED), plan="mpg2"), tmp_path)
     prune(store, now=datetime(2030, 1, 1, tzinfo=UTC))
-    assert plans(store) == ["mpg", "mpg2"]
+    assert [row.plan for row in list_repository(store, None, now=NOW)] == ["mpg", "mpg2"]
     assert len(Repository(store, "mpg2").backup_ids()) == 1
