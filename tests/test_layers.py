@@ -27,7 +27,16 @@ def run_fresh(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["blocks", "flows.backup", "flows.restore", "flows.prune", "flows.inventory", "flows.tasks.dump"]
+    "module",
+    [
+        "blocks",
+        "flows.backup",
+        "flows.restore",
+        "flows.restore_archive",
+        "flows.prune",
+        "flows.inventory",
+        "flows.tasks.dump",
+    ],
 )
 def test_each_entry_loads_alone_in_a_fresh_interpreter(module: str) -> None:
     run_fresh(f"import {module}")

@@ -39,7 +39,13 @@ from tests.support.fault_proxy import FaultProxy, Request, call
 
 ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
-DEPLOYMENTS = ("backup/nightly", "inventory/inventory", "prune/prune", "restore/restore")
+DEPLOYMENTS = (
+    "backup/nightly",
+    "inventory/inventory",
+    "prune/prune",
+    "restore/restore",
+    "restore-archive/restore-archive",
+)
 
 
 def until(look: Callable[[], Any], what: str, seconds: float = 90) -> Any:
