@@ -1,30 +1,30 @@
-"""The restore-archive flow: find, fetch, survey, plan, prepare, load, finish."""
+"""The restore-archive flow: read an archive that this project did not store, and carry out its restore."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import timedelta
+from functools import partial
 
 from prefect import flow
 
 from blocks import BackupStore, MongoDBTarget
 from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_report
-from flows.core.restore_plan import RestoreMode, RestorePlan, RestoreProgress, check_rename
+from flows.core.restore_plan import RestoreMode, check_rename, safety_plan
 from flows.core.selection import Selection
-from flows.core.summaries import restore_page
 from flows.tasks.archive import fetch_archive, find_archive, survey
 from flows.tasks.blocks import load_block
-from flows.tasks.load import load
-from flows.tasks.publish import publish_page
+from flows.tasks.options import threads
 from flows.tasks.restore_job import RestoreJob
+from flows.tasks.restoring import Manner, Precautions, carry_out
 from flows.tasks.run import Run, open_run, shown_progress
-from flows.tasks.target import finish, plan_restore_into, prepare
+from flows.tasks.target import plan_restore_into
 
 # Not `restore-archive`: that is the page of `restore` for a plan of the name `archive`.
 _PAGE = "archive-restore"
-_PROGRESS = "archive-restore-progress"
+_PROGRESS = "archive-restore-read-progress"
 
 
-@flow(name="restore-archive", flow_run_name="restore archive {key}", persist_result=False)
+@flow(name="restore-archive", flow_run_name="restore archive {key}", task_runner=threads(4), persist_result=False)
 def restore_archive(
     key: str,
     store: str = "backups",
@@ -38,6 +38,11 @@ def restore_archive(
     preserve_uuid: bool = False,
     confirm: str = "",
     dry_run: bool = False,
+    approval: bool = False,
+    approval_minutes: int = 60,
+    safety_backup: bool = True,
+    hold_ttl: bool = False,
+    prove: bool = True,
 ) -> ArchiveReport:
     """
     Restore an archive of `mongodump --archive`, or a part of it, that lies in a store without a manifest.
@@ -57,6 +62,12 @@ def restore_archive(
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
         dry_run: Only check the archive and show the plan; write nothing.
+        approval: Pause before anything is written, until a second person resumes the run in the UI and approves.
+        approval_minutes: How long to wait for that [min].
+        safety_backup: First back up what will be dropped, into the same store as plan `archive-before-restore`; the
+            user of the target needs the role `backup` too.
+        hold_ttl: Keep restored documents from expiring; the report has the commands that turn TTL indexes on again.
+        prove: At the end read everything back and compare its content digest; without it documents are only counted.
 
     Returns:
         What was restored, or would be, and what the archive holds besides.
@@ -67,14 +78,22 @@ def restore_archive(
     with open_run() as run:
         surveyed = read_archive(run, blocks[1], key, users=include_users)
         job = RestoreJob(run.id, *blocks, manifest=surveyed.manifest)
-        decided = plan_restore_into(job, selection, mode=mode, rename=rename or {}, users=include_users)
-        shown = "nothing has been written" if dry_run else "restore has begun"
-        publish(job, decided, f"Plan: the archive is whole, {shown}", "Restore plan")
-        if dry_run:
-            return archive_report(surveyed, decided, indexes=0, dry_run=True)
-        decided.check_confirmation(confirm)
-        indexes = write_archive(run, job, decided, preserve_uuid=preserve_uuid)
-        return archive_report(surveyed, decided, indexes=indexes, dry_run=False)
+        done = carry_out(
+            run,
+            job,
+            partial(plan_restore_into, job, selection, mode=mode, rename=rename or {}, users=include_users),
+            Precautions(
+                confirm,
+                True,  # an archive does not tell what it was taken of
+                timedelta(minutes=approval_minutes) if approval else None,
+                safety_plan("archive") if safety_backup else "",
+            ),
+            Manner(preserve_uuid, hold_ttl, prove, in_flight=1),
+            page=_PAGE,
+            dry_run=dry_run,
+            archive=run.spool.folder / ARCHIVE_NAME,
+        )
+    return archive_report(surveyed, done.plan, indexes=done.indexes, kept=done.kept, dry_run=dry_run)
 
 
 def read_archive(run: Run, store: BackupStore, key: str, *, users: bool) -> Survey:
@@ -85,23 +104,3 @@ def read_archive(run: Run, store: BackupStore, key: str, *, users: bool) -> Surv
     with shown_progress(run, key=_PROGRESS, description=f"Read {key}"):
         sha256 = fetch_archive(run.id, store, found)
         return survey(run.id, found, sha256, users=users)
-
-
-def write_archive(run: Run, job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> int:
-    """Write what was decided, and report; returns the number of indexes."""
-    state = RestoreProgress(plan)
-    run.expect(2 * sum(s.bytes for s in job.manifest.segments) + plan.bytes, f"restore {job.manifest.backup}")
-    with state.told_on_failure(), shown_progress(run, key=_PROGRESS, description="Restore"):
-        prepare(job, plan, preserve_uuid=preserve_uuid)
-        for segment in plan.segments:
-            load(job, plan, segment, run.spool.folder / ARCHIVE_NAME)
-            state.loaded(segment.name)
-        finished = finish(job, plan)
-    counted = f"{finished.uncounted} namespaces could not be counted" if finished.uncounted else "all counts agree"
-    publish(job, plan, f"Complete: every namespace had the CRC of the archive; {counted}", "Restore report")
-    return finished.indexes
-
-
-def publish(job: RestoreJob, plan: RestorePlan, done: str, description: str) -> None:
-    """Leave the page that says what is written where."""
-    publish_page(_PAGE, restore_page(plan, job.manifest, now=datetime.now(UTC), done=done), description)

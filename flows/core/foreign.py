@@ -59,6 +59,7 @@ class ArchiveReport:
     documents: int
     bytes: int
     indexes: int
+    safety_backup: str  # plan and id of the backup of what was overwritten; empty where there is none
     oplog_entries: int  # in the archive; never applied
     users: int  # in the archive, whether or not they were asked for
     roles: int
@@ -144,7 +145,7 @@ def survey_archive(path: Path, *, key: str, sha256: str, modified: datetime, use
     return Survey(manifest, oplog or 0, user_count, role_count)
 
 
-def archive_report(survey: Survey, plan: RestorePlan, *, indexes: int, dry_run: bool) -> ArchiveReport:
+def archive_report(survey: Survey, plan: RestorePlan, *, indexes: int, kept: str, dry_run: bool) -> ArchiveReport:
     """The small value that the flow returns."""
     return ArchiveReport(
         key=survey.manifest.backup,
@@ -152,6 +153,7 @@ def archive_report(survey: Survey, plan: RestorePlan, *, indexes: int, dry_run: 
         documents=plan.documents,
         bytes=plan.bytes,
         indexes=indexes,
+        safety_backup=kept,
         oplog_entries=survey.oplog_entries,
         users=survey.users,
         roles=survey.roles,

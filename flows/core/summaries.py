@@ -241,7 +241,7 @@ def restore_report(
     unread = sum(record.kind is not Kind.VIEW for record in (item.record for item in plan.items)) - read_back
     done = "FAILED: the target is not what the manifest says" if wrong else "Complete: the target is the backup"
     lines = [
-        f"# Restore of {manifest.backup} of plan {manifest.plan}",
+        f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",
         f"* **{done}**",
         f"* **Wrote**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
@@ -252,6 +252,7 @@ def restore_report(
         + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),
         f"* **Options and indexes**: compared in {sum(proof.metadata for proof in proofs)} of {len(proofs)} namespaces",
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
+        *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         *([f"* **What was there before** is kept as {kept}"] if kept else []),
         f"* **Started**: {begun:%Y-%m-%d %H:%M:%S} UTC by {by}",
         *([f"* **Approved** by {approved}"] if approved else []),

@@ -1,0 +1,188 @@
+"""Carrying out a restore: what the flows that restore have in common, from the plan to the report."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect.futures import PrefectFuture
+
+from flows.core.compress import Compression
+from flows.core.errors import BackupError, Refused
+from flows.core.keys import backup_id
+from flows.core.proof import NamespaceProof, check_proofs
+from flows.core.restore_plan import RestoreItem, RestorePlan, RestoreProgress
+from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
+from flows.core.summaries import restore_page, restore_report
+from flows.tasks.approval import wait_for_approval
+from flows.tasks.fetch import fetch
+from flows.tasks.job import BackupJob
+from flows.tasks.load import load
+from flows.tasks.lock import hold_plan
+from flows.tasks.prune import prune_plan
+from flows.tasks.publish import publish_page, started_by
+from flows.tasks.restore_job import RestoreJob
+from flows.tasks.run import Run, last_result, shown_progress
+from flows.tasks.settings import Overlap, Retention
+from flows.tasks.taking import take_backup
+from flows.tasks.target import create_views, finish, prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Precautions:
+    """What the operator said against harm."""
+
+    confirm: str  # databases that may be overwritten
+    into_source: bool  # the target may be the MongoDB that was backed up
+    approval: timedelta | None  # how long to wait for a second person; None: nobody is asked
+    safety_plan: str  # the plan under which to keep what will be dropped; empty: it is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the operator wants it done."""
+
+    preserve_uuid: bool
+    hold_ttl: bool
+    prove: bool  # read everything back
+    in_flight: int  # segments worked on at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore has done, or would do."""
+
+    plan: RestorePlan
+    seconds: float  # [s] from the plan, or the approval, to the end: the recovery time
+    proofs: tuple[NamespaceProof, ...] = ()
+    kept: str = ""  # plan and id of the backup of what was overwritten
+
+    @property
+    def indexes(self) -> int:
+        """That were built."""
+        return sum(proof.indexes for proof in self.proofs)
+
+    @property
+    def read_back(self) -> int:
+        """Namespaces whose content digest was computed again from the target."""
+        return sum(proof.content is not None for proof in self.proofs)
+
+
+def carry_out(
+    run: Run,
+    job: RestoreJob,
+    make_plan: Callable[[], RestorePlan],
+    precautions: Precautions,
+    manner: Manner,
+    *,
+    page: str,
+    dry_run: bool,
+    archive: Path | None = None,
+) -> Restored:
+    """Plan, ask, keep, prepare, load, finish and report, with a page for the plan and one for the result.
+
+    Args:
+        run: The flow run.
+        job: What is restored into which target.
+        make_plan: Computes the plan from what the target holds now.
+        precautions: What has to hold before anything is written.
+        manner: How to write.
+        page: Key of the pages.
+        dry_run: Stop after the plan.
+        archive: Where the only segment is already; None: segments are fetched from the store.
+
+    Raises:
+        Refused: Before anything is written.
+        RestoreIncomplete: Something failed midway.
+        RestoreDiffers: At the end the target is not what the manifest says.
+    """
+    plan = make_plan()
+    begun = datetime.now(UTC)
+    shown = restore_page(plan, job.manifest, now=begun, done="Plan: nothing has been written")
+    publish_page(page, shown, "Restore plan")
+    if dry_run:
+        return Restored(plan, (datetime.now(UTC) - begun).total_seconds())
+    plan.check_source(allowed=precautions.into_source)
+    plan.check_confirmation(precautions.confirm)
+    approved = ""
+    if precautions.approval is not None:
+        approved = wait_for_approval(shown, patience=precautions.approval)
+        begun = datetime.now(UTC)  # the time to recover is not that of the person
+        plan.check_unchanged(make_plan())
+    kept = keep_overwritten(run, job, plan, precautions.safety_plan, manner.in_flight)
+    stored = 0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :])
+    run.spool.require(stored)
+    expected = sum(s.bytes for s in plan.segments) + (2 if manner.prove else 1) * plan.bytes
+    run.expect(expected, f"restore {job.manifest.backup}")
+    state = RestoreProgress(plan)
+    with state.told_on_failure(kept), shown_progress(run, key=f"{page}-progress", description="Restore"):
+        prepare(job, plan, preserve_uuid=manner.preserve_uuid)
+        proofs = load_segments(run, job, plan, state, manner, archive)
+        proofs += create_views(job, plan)
+    ended = datetime.now(UTC)
+    report = restore_report(
+        plan, job.manifest, proofs, begun=begun, ended=ended, by=started_by(), approved=approved, kept=kept
+    )
+    publish_page(page, report, "Restore report")
+    check_proofs(proofs)
+    return Restored(plan, (ended - begun).total_seconds(), tuple(proofs), kept)
+
+
+def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in_flight: int) -> str:
+    """Back up what the restore will drop; gives plan and id of that backup, or nothing where nothing is dropped.
+
+    Raises:
+        Refused: Where that fails. Nothing has been dropped then.
+    """
+    if not plan.replaced or not name:
+        return ""
+    backup = backup_id(datetime.now(UTC))
+    taking = BackupJob(run.id, name, backup, job.target.as_source(), job.store, Compression.GZIP)
+    try:
+        with hold_plan(name, Overlap.WAIT):
+            take_backup(
+                run, taking, plan.overwritten, users=False, segment_bytes=DEFAULT_SEGMENT_MIB * MIB, in_flight=in_flight
+            )
+            prune_plan(job.store, name, Retention(), now=datetime.now(UTC), dry_run=False)
+    except BackupError as error:
+        raise Refused(
+            f"nothing was restored, because what would be dropped could not be backed up: {error.message}",
+            hint=f"{error.hint} Or turn `safety_backup` off, and lose what is there.".strip(),
+            **error.facts,
+        ) from error
+    return f"backup {backup} of plan {name}"
+
+
+def load_segments(
+    run: Run, job: RestoreJob, plan: RestorePlan, state: RestoreProgress, manner: Manner, archive: Path | None
+) -> list[NamespaceProof]:
+    """Fetch and load every segment; while some are loaded, the next are fetched, and what is complete is finished."""
+    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
+    finishing: list[PrefectFuture[tuple[NamespaceProof, ...]]] = []
+    finish_items: Callable[[tuple[RestoreItem, ...]], PrefectFuture[tuple[NamespaceProof, ...]]]
+    finish_items = partial(finish.submit, job, read_back=manner.prove, hold_ttl=manner.hold_ttl)
+
+    def finish_completed() -> None:
+        if completed := state.completed():
+            finishing.append(finish_items(completed))
+            run.watch(finishing[-1])
+
+    finish_completed()  # collections without documents
+    for segment in plan.segments:
+        if len(flying) == manner.in_flight:
+            state.loaded(last_result(flying.popleft()).name)
+            finish_completed()
+        fetched = fetch.submit(job, segment) if archive is None else None
+        loaded = load.submit(job, plan, segment, fetched or archive, return_state=False)
+        flying.append((fetched, loaded) if fetched is not None else (loaded,))
+        for future in flying[-1]:
+            run.watch(future)
+    while flying:
+        state.loaded(last_result(flying.popleft()).name)
+        finish_completed()
+    return [proof for future in finishing for proof in future.result()]
