@@ -64,7 +64,8 @@ def restore(
         include: Patterns `database.collection` with `*`; only namespaces that match one are restored.
         exclude: Patterns of namespaces to leave out; they win over `include`.
         mode: `into_new` refuses if a collection exists already; `replace` drops what the backup holds, then loads.
-        rename: Database in the backup to database in the target; others keep their name.
+        rename: Old to new names: `{"mpg": "mpg_restored"}` a database, `{"mpg.invoices": "mpg.invoices_old"}` a
+            collection, `{"mpg.*": "copy.*"}` or `{"$db$.logs": "logs.$db$"}` a pattern. The first that matches wins.
         include_users: Merge the users and roles of the backup into the target; nobody is removed.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         into_source: The target may be the very MongoDB that the backup was taken of.

@@ -9,7 +9,8 @@ from prefect import flow
 
 from blocks import BackupStore, MongoDBTarget
 from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_report
-from flows.core.restore_plan import RestoreMode, check_rename, safety_plan
+from flows.core.rename import parse_rename
+from flows.core.restore_plan import RestoreMode, safety_plan
 from flows.core.selection import Selection
 from flows.tasks.archive import fetch_archive, find_archive, survey
 from flows.tasks.blocks import load_block
@@ -57,7 +58,7 @@ def restore_archive(
         include: Patterns `database.collection` with `*`; only namespaces that match one are restored.
         exclude: Patterns of namespaces to leave out; they win over `include`.
         mode: `into_new` refuses if a collection exists already; `replace` drops what the archive holds, then loads.
-        rename: Database in the archive to database in the target; others keep their name.
+        rename: Old to new names, as with `restore`: databases, collections or patterns.
         include_users: Merge the users and roles of the archive into the target; nobody is removed.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
@@ -73,7 +74,7 @@ def restore_archive(
         What was restored, or would be, and what the archive holds besides.
     """
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
-    check_rename(rename or {})  # a download may take an hour
+    parse_rename(rename or {})  # a download may take an hour
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     with open_run() as run:
         surveyed = read_archive(run, blocks[1], key, users=include_users)

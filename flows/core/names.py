@@ -33,10 +33,6 @@ class Namespace:
     def __str__(self) -> str:
         return f"{self.database}.{self.collection}"
 
-    def renamed(self, databases: dict[str, str]) -> Namespace:
-        """The same collection in the database that `databases` names for its own."""
-        return Namespace(databases.get(self.database, self.database), self.collection)
-
     @property
     def logical(self) -> Namespace:
         """The name that users know: that of the time-series collection for its buckets, else its own."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from flows.core.archive import is_users
 from flows.core.errors import BackupError, ConfigurationError, Refused, RestoreIncomplete, TargetNotEmpty
+from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
 from flows.core.names import Namespace
+from flows.core.rename import check_matches, choose_targets, parse_rename
 from flows.core.selection import Selection, choose_namespaces, escape_pattern
 from flows.core.source import Kind, SourceIdentity
+from flows.core.views import changed_names, follow
 
 
 class RestoreMode(StrEnum):
@@ -38,11 +41,21 @@ class RestoreItem:
     target: Namespace
     action: Action
     present_documents: int | None  # in the target now; they are lost by a replacement; None: nobody may count them
+    view_names: Mapping[str, str] = field(default_factory=dict)  # collections that a view has to look for elsewhere
 
     @property
     def data_target(self) -> Namespace:
         """Where its documents go."""
-        return Namespace(self.target.database, self.record.data_namespace.collection)
+        return self.target.buckets if self.record.kind is Kind.TIMESERIES else self.target
+
+    def metadata(self) -> CollectionMetadata:
+        """Options and indexes to create it with: those of the backup, with a view's collections under new names.
+
+        Raises:
+            FormatError: As in `loads_metadata`.
+        """
+        held = loads_metadata(self.record.metadata)
+        return replace(held, options=follow(held.options, self.view_names)) if self.view_names else held
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,20 +199,34 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def check_rename(rename: Mapping[str, str]) -> None:
-    """Refuse names that MongoDB does not take for a database.
+def plan_targets(manifest: Manifest, selection: Selection, rename: Mapping[str, str]) -> dict[Namespace, Namespace]:
+    """Decide what of a backup goes where, without a look at the target.
+
+    Args:
+        manifest: The backup.
+        selection: Databases and patterns, matched against the names in the backup.
+        rename: The rules of `flows.core.rename`; what no rule matches keeps its name.
+
+    Returns:
+        Names in the backup, with the names in the target.
 
     Raises:
-        ConfigurationError: With the name.
+        ConfigurationError: For names that the backup does not have, and rules that cannot work.
     """
-    for old, new in rename.items():
-        if not new or len(new.encode()) > 63 or set(new) & set('/\\. "$\0') or new in ("local", "config", "admin"):
+    rules = parse_rename(rename)
+    held = _held(manifest)
+    databases = {namespace.database for namespace in held}
+    for name in (*selection.databases, *(old for old in rename if "." not in old)):
+        if name not in databases:
             raise ConfigurationError(
-                "not a name for the database to restore into",
-                hint="At most 63 bytes, without / \\ . \" $ or spaces, and not one of MongoDB's own databases.",
-                database=old,
-                got=new,
+                "the backup does not hold this database",
+                hint=f"It holds: {', '.join(sorted(databases)) or 'none'}.",
+                backup=manifest.backup,
+                got=name,
             )
+    check_matches(rules, held, backup=manifest.backup)
+    wanted = [n for n in held if not selection.databases or n.database in selection.databases]
+    return choose_targets([held[namespace] for namespace in choose_namespaces(wanted, selection)], rules)
 
 
 def plan_restore(
@@ -217,32 +244,17 @@ def plan_restore(
         manifest: The backup.
         selection: Databases and patterns, matched against the names in the backup.
         mode: What to do with namespaces that the target has.
-        rename: Database in the backup to database in the target; others keep their name.
+        rename: As in `plan_targets`.
         users: Whether users and roles are merged into the target too.
         existing: Documents of every namespace that the target has in the databases concerned; None: not known.
 
     Raises:
-        ConfigurationError: For names that the backup does not have, or two databases renamed into one.
+        ConfigurationError: As in `plan_targets`, or for a view that would not see what it looks at.
+        FormatError: Where something is renamed, and the definition of a view cannot be read.
         TargetNotEmpty: In mode `into_new` where the target has one of the namespaces.
     """
-    held = {record.namespace: record for record in manifest.namespaces if not is_users(record.namespace)}
-    databases = {namespace.database for namespace in held}
-    for name in (*selection.databases, *rename):
-        if name not in databases:
-            raise ConfigurationError(
-                "the backup does not hold this database",
-                hint=f"It holds: {', '.join(sorted(databases)) or 'none'}.",
-                backup=manifest.backup,
-                got=name,
-            )
-    check_rename(rename)
-    wanted = [n for n in held if not selection.databases or n.database in selection.databases]
-    chosen = choose_namespaces(wanted, selection)
-    targets = {namespace: namespace.renamed(dict(rename)) for namespace in chosen}
-    if len(set(targets.values())) != len(targets):
-        raise ConfigurationError(
-            "two namespaces would be restored into one", hint="Give every database its own name in `rename`."
-        )
+    held = _held(manifest)
+    targets = plan_targets(manifest, selection, rename)
     taken = [target for target in targets.values() if target in existing]
     if mode is RestoreMode.INTO_NEW and taken:
         raise TargetNotEmpty(
@@ -260,10 +272,25 @@ def plan_restore(
         )
         for namespace, target in targets.items()
     )
-    user_names = _user_names(manifest, databases={n.database for n in chosen}) if users else ()
-    data = {held[namespace].data_namespace for namespace in chosen} | set(user_names)
+    user_names = _user_names(manifest, databases={n.database for n in targets}) if users else ()
+    data = {held[namespace].data_namespace for namespace in targets} | set(user_names)
     segments = tuple(s for s in manifest.segments if any(entry.namespace in data for entry in s.entries))
-    return RestorePlan(manifest.backup, mode, items, segments, user_names)
+    return RestorePlan(manifest.backup, mode, _views_following(items) if rename else items, segments, user_names)
+
+
+def _held(manifest: Manifest) -> dict[Namespace, NamespaceRecord]:
+    return {record.namespace: record for record in manifest.namespaces if not is_users(record.namespace)}
+
+
+def _views_following(items: tuple[RestoreItem, ...]) -> tuple[RestoreItem, ...]:
+    places = {item.record.namespace: item.target for item in items}
+    places |= {item.record.data_namespace: item.data_target for item in items}
+    return tuple(
+        replace(item, view_names=changed_names(item.record.namespace, item.target, item.metadata().options, places))
+        if item.record.kind is Kind.VIEW
+        else item
+        for item in items
+    )
 
 
 def _user_names(manifest: Manifest, databases: Iterable[str]) -> tuple[Namespace, ...]:

@@ -13,9 +13,9 @@ from flows.core.restore_plan import (
     RestoreItem,
     RestoreMode,
     RestorePlan,
-    check_rename,
     compare_servers,
     plan_restore,
+    plan_targets,
 )
 from flows.core.selection import Selection
 from flows.core.source import Kind
@@ -40,10 +40,10 @@ def plan_target(
         Refused: Where it is older than the source of the backup.
         ConfigurationError, TargetNotEmpty: As in `plan_restore`.
     """
-    check_rename(rename)  # before the target is asked about a database of that name
+    targets = plan_targets(manifest, selection, rename)  # before the target is asked about names that cannot be
     identity = target.identity()
     own_source, notes = compare_servers(manifest.source, identity)
-    databases = {record.namespace.renamed(dict(rename)).database for record in manifest.namespaces}
+    databases = {namespace.database for namespace in targets.values()}
     existing = {found.namespace: found.documents for found in target.existing(databases)}
     plan = plan_restore(manifest, selection, mode=mode, rename=rename, users=users, existing=existing)
     described = f"MongoDB {identity.server_version}, {identity.topology} {identity.replica_set or ''}".strip()
@@ -131,7 +131,7 @@ def finish_views(target: MongoTarget, plan: RestorePlan) -> tuple[NamespaceProof
     present = {found.namespace for found in target.existing({item.target.database for item in items})}
     proofs = []
     for item in items:
-        metadata = loads_metadata(item.record.metadata)
+        metadata = item.metadata()
         if item.target not in present:
             target.create(item.target, Kind.VIEW, metadata, preserve_uuid=False)
         there = target.metadata(item.target, Kind.VIEW)
