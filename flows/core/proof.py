@@ -13,6 +13,7 @@ from flows.core.tally import Content
 
 # listIndexes of old servers names the collection, and an index says how it was built; neither is what it is.
 _NOT_OF_AN_INDEX = ("ns", "background")
+_ID_INDEX = "_id_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,10 @@ def differences_of_content(expected: Content, got: Content) -> list[str]:
 
 def differences_of_metadata(expected: CollectionMetadata, got: CollectionMetadata) -> list[str]:
     """Say in which way options and indexes are not those of the manifest. The order of indexes means nothing."""
-    options = _differences("option", expected.options, got.options)
-    return options + _differences("index", _indexes(expected), _indexes(got))
+    wanted, there = _indexes(expected), _indexes(got)
+    if _ID_INDEX not in wanted:
+        there.pop(_ID_INDEX, None)  # every collection has it, and some archives of other tools do not say so
+    return _differences("option", expected.options, got.options) + _differences("index", wanted, there)
 
 
 def _indexes(metadata: CollectionMetadata) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def data(found: Contents, names: dict[str, str]) -> dict[str, tuple[str, Any, li
 def test_a_whole_database_is_restored_by_a_pattern_and_its_views_see_what_they_saw(
     mongo_client: Client, shop: Contents, copy: str
 ) -> None:
-    restore(store="renamed", rename={"renamed.*": f"{copy}.*.old"})
+    restore(into_source=True, store="renamed", rename={"renamed.*": f"{copy}.*.old"})
 
     assert sorted(mongo_client[copy].list_collection_names()) == [
         *sorted(f"{name}.old" for name in (*COLLECTIONS, *VIEWS)),
@@ -114,6 +114,7 @@ def test_collections_by_exact_name_and_a_view_are_restored_beside_the_originals(
     new = {name: f"{name}_old" for name in wanted}
 
     report = restore(
+        into_source=True,
         store="renamed",
         include=[f"renamed.{name}" for name in wanted],
         rename={f"renamed.{name}": f"renamed.{new[name]}" for name in wanted},
@@ -137,6 +138,7 @@ def test_two_collections_change_names_in_a_replacement(mongo_client: Client, sho
         mongo_client[copy][name].insert_one({"in": "the way"})
 
     restore(
+        into_source=True,
         store="renamed",
         include=["renamed.orders", "renamed.customers"],
         rename={"renamed.orders": f"{copy}.customers", "renamed.customers": f"{copy}.orders"},
@@ -162,13 +164,15 @@ def test_a_rule_that_cannot_work_is_refused_before_the_target_is_asked(
 ) -> None:
     MongoDBTarget(host="127.0.0.1", port=1, timeout_seconds=1).save("nowhere", overwrite=True)
     with pytest.raises(ConfigurationError) as caught:
-        restore(store="renamed", target="nowhere", rename=rename)
+        restore(into_source=True, store="renamed", target="nowhere", rename=rename)
     assert str(caught.value).startswith(text)
 
 
 def test_a_view_is_not_parted_from_its_collection(mongo_client: Client, shop: Contents, copy: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        restore(store="renamed", rename={"renamed.orders": f"{copy}.orders", "renamed.*": "elsewhere.*"})
+        restore(
+            into_source=True, store="renamed", rename={"renamed.orders": f"{copy}.orders", "renamed.*": "elsewhere.*"}
+        )
     assert str(caught.value) == (
         "a view would be in another database than a collection that it looks at (view='renamed.overview', "
         f"goes_to='elsewhere.overview', looks_at='renamed.orders', which_goes_to='{copy}.orders')\n"
