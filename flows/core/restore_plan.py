@@ -31,6 +31,7 @@ class Action(StrEnum):
 
     CREATE = "create"
     REPLACE = "drop, then create"
+    REFUSE = "REFUSED: it exists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,21 @@ class RestorePlan:
     def confirmation(self) -> str:
         """What the operator has to type: the databases in which something is dropped; empty where nothing is."""
         return ",".join(sorted({item.target.database for item in self.replaced}))
+
+    def check_free(self) -> None:
+        """Refuse to add to what is there, where everything was to be new.
+
+        Raises:
+            TargetNotEmpty: In mode `into_new` where the target has one of the namespaces.
+        """
+        taken = [item.target for item in self.items if item.action is Action.REFUSE]
+        if taken:
+            raise TargetNotEmpty(
+                "the target already has namespaces that this restore would write",
+                hint="Restore into another database with `rename`, or replace them with mode `replace`.",
+                namespaces=len(taken),
+                first=str(min(taken)),
+            )
 
     def check_source(self, *, allowed: bool) -> None:
         """Refuse to write to the MongoDB that the backup was taken of, unless that was asked for.
@@ -251,23 +267,15 @@ def plan_restore(
     Raises:
         ConfigurationError: As in `plan_targets`, or for a view that would not see what it looks at.
         FormatError: Where something is renamed, and the definition of a view cannot be read.
-        TargetNotEmpty: In mode `into_new` where the target has one of the namespaces.
     """
     held = _held(manifest)
     targets = plan_targets(manifest, selection, rename)
-    taken = [target for target in targets.values() if target in existing]
-    if mode is RestoreMode.INTO_NEW and taken:
-        raise TargetNotEmpty(
-            "the target already has namespaces that this restore would write",
-            hint="Restore into another database with `rename`, or replace them with mode `replace`.",
-            namespaces=len(taken),
-            first=str(min(taken)),
-        )
+    there = Action.REPLACE if mode is RestoreMode.REPLACE else Action.REFUSE
     items = tuple(
         RestoreItem(
             record=held[namespace],
             target=target,
-            action=Action.REPLACE if target in existing else Action.CREATE,
+            action=there if target in existing else Action.CREATE,
             present_documents=existing.get(target, 0),
         )
         for namespace, target in targets.items()

@@ -15,6 +15,8 @@ from flows.core.source import Consistency, Kind
 
 LISTED = "listed"
 FOREIGN = "foreign"  # an archive of another tool: never pruned, and no part of any retention
+# Of a restore with proof, measured on 2 cores that also ran the server: see "How fast" in the README.
+_BYTES_PER_SECOND = 40 * 1024 * 1024
 _MOST_ROWS = 500  # a page with more is not read; the manifest has them all
 
 
@@ -189,6 +191,8 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Writes**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
         f"{format_bytes(plan.bytes)}; "
         f"downloads {format_bytes(stored)} in {len(plan.segments)} segments",
+        f"* **Estimate**: about {format_duration(timedelta(seconds=plan.bytes / _BYTES_PER_SECOND))} at "
+        f"{format_bytes(_BYTES_PER_SECOND)} of BSON per second, and up to {format_bytes(plan.bytes)} of disk there",
         f"* **Replaces**: {len(plan.replaced)} namespaces that hold {lost} documents"
         + (f"; type `{plan.confirmation}` into `confirm`" if plan.confirmation else ""),
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
@@ -282,7 +286,7 @@ def _held(commands: list[str]) -> list[str]:
 
 
 def _there_now(item: RestoreItem) -> str:
-    if item.action is not Action.REPLACE:
+    if item.action is Action.CREATE:
         return "-"
     return "not known" if item.present_documents is None else format_count(item.present_documents)
 

@@ -38,7 +38,7 @@ def plan_target(
     Raises:
         TargetError: Where the target cannot be written to.
         Refused: Where it is older than the source of the backup.
-        ConfigurationError, TargetNotEmpty: As in `plan_restore`.
+        ConfigurationError: As in `plan_restore`.
     """
     targets = plan_targets(manifest, selection, rename)  # before the target is asked about names that cannot be
     identity = target.identity()

@@ -107,6 +107,7 @@ def carry_out(
     publish_page(page, shown, "Restore plan")
     if dry_run:
         return Restored(plan, (datetime.now(UTC) - begun).total_seconds())
+    plan.check_free()
     plan.check_source(allowed=precautions.into_source)
     plan.check_confirmation(precautions.confirm)
     approved = ""

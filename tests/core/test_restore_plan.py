@@ -114,8 +114,12 @@ def test_a_view_that_would_be_parted_from_its_collection_is_refused() -> None:
 
 
 def test_into_new_refuses_what_is_there() -> None:
+    plan().check_free()
+    decided = plan(existing={Namespace("mpg", "a"): 5})
+    assert [item.action for item in decided.items] == [Action.CREATE, Action.REFUSE, Action.CREATE]
+    assert decided.confirmation == ""  # nothing is dropped
     with pytest.raises(TargetNotEmpty) as caught:
-        plan(existing={Namespace("mpg", "a"): 5})
+        decided.check_free()
     assert str(caught.value) == (
         "the target already has namespaces that this restore would write (namespaces=1, first='mpg.a')\n"
         "HINT: Restore into another database with `rename`, or replace them with mode `replace`."

@@ -25,6 +25,7 @@ from flows.restore import restore
 from flows.storage.repository import Repository
 from tests.flows.conftest import Repo, back_up
 from tests.support.contents import contents
+from tests.support.flow_runs import page, run_flow
 
 Client = MongoClient[dict[str, Any]]
 
@@ -39,6 +40,17 @@ def test_the_source_itself_is_written_only_where_that_was_asked_for(
     assert invoices not in mongo_client.list_database_names()
     assert restore(dry_run=True).dry_run  # the plan may be looked at
     assert restore(into_source=True).documents > 0
+
+
+def test_the_plan_can_be_looked_at_where_the_restore_would_be_refused(
+    mongo_client: Client, invoices: str, repo: Repo
+) -> None:
+    back_up(databases=[invoices])
+    before = contents(mongo_client, invoices)
+    run = run_flow(restore, dry_run=True)
+    assert run.value.dry_run
+    assert f"| {invoices}.invoices | {invoices}.invoices | collection | REFUSED: it exists |" in page(run.id)
+    assert contents(mongo_client, invoices) == before
 
 
 def test_what_a_restore_overwrites_can_be_brought_back(mongo_client: Client, invoices: str, repo: Repo) -> None:

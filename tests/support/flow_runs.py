@@ -10,7 +10,14 @@ from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
 _PATIENCE_SECONDS = 30.0
@@ -75,6 +82,14 @@ def flow_run_record(run: UUID) -> FlowRun:
     """What the server keeps of a flow run."""
     with get_client(sync_client=True) as client:
         return client.read_flow_run(run)
+
+
+def page(run: UUID) -> str:
+    """The newest page that a flow run has left."""
+    with get_client(sync_client=True) as client:
+        only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        pages = [a for a in client.read_artifacts(artifact_filter=only) if a.type == "markdown"]
+    return str(max(pages, key=lambda artifact: str(artifact.created)).data)
 
 
 def logged(run: UUID) -> list[str]:
