@@ -33,6 +33,7 @@ def run_fresh(code: str) -> str:
         "flows.backup",
         "flows.restore",
         "flows.restore_archive",
+        "flows.restore_documents",
         "flows.prune",
         "flows.inventory",
         "flows.tasks.dump",

@@ -13,7 +13,9 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import bson
@@ -143,6 +145,34 @@ def loads_metadata(text: str) -> CollectionMetadata:
     )
 
 
+def loads_document(text: str) -> bytes:
+    """Read a document that a person wrote, as canonical or relaxed Extended JSON, into BSON.
+
+    Relaxed means plain JSON numbers, and dates as `{"$date": "2026-03-06T04:00:00Z"}`, which need a zone. Operators
+    such as `$regex` stay what they are: keys of a document.
+
+    Raises:
+        FormatError: It isn't a JSON object, a wrapper is malformed, or a value has no BSON form.
+    """
+    hook = partial(_from_pairs, wrappers=_RELAXED)
+    try:
+        document = json.loads(text, object_pairs_hook=hook, parse_float=_float, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("not JSON", because=str(error)) from error
+    if not isinstance(document, dict):
+        raise FormatError("not a document", because=f"{type(document).__name__} is not a JSON object")
+    return encode_exactly(document)
+
+
+def dumps_document(document: bytes) -> str:
+    """Write BSON as canonical Extended JSON, compact.
+
+    Raises:
+        FormatError: It is not BSON.
+    """
+    return json.dumps(_raw_to_json(document), ensure_ascii=False, separators=(",", ":"))
+
+
 def encode_exactly(document: bytes | Mapping[str, Any]) -> bytes:
     """The BSON of a document with its keys in their order; raw BSON is passed on.
 
@@ -230,15 +260,16 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
-def _from_pairs(pairs: list[tuple[str, Any]]) -> Any:
+def _from_pairs(pairs: list[tuple[str, Any]], wrappers: Mapping[str, Callable[[Document], Any]] | None = None) -> Any:
     """A JSON object as a document, or as the value that it wraps: its first key decides."""
+    wrappers = _WRAPPERS if wrappers is None else wrappers
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise FormatError("key appears twice in a document of the metadata", got=[key for key, _ in pairs])
-    if not pairs or pairs[0][0] not in _WRAPPERS:
+    if not pairs or pairs[0][0] not in wrappers:
         return fields
     try:
-        value = _WRAPPERS[pairs[0][0]](fields)
+        value = wrappers[pairs[0][0]](fields)
     except (bson.errors.BSONError, ValueError, TypeError, ArithmeticError) as error:
         raise FormatError("malformed Extended JSON value", got=repr(fields), because=str(error)) from error
     return value
@@ -281,6 +312,16 @@ def _date(fields: Document) -> DatetimeMS:
     if not isinstance(milliseconds, bson.Int64):
         raise TypeError('expected {"$numberLong": "..."}')
     return DatetimeMS(int(milliseconds))
+
+
+def _relaxed_date(fields: Document) -> DatetimeMS:
+    value = _take(fields, "$date")
+    if not isinstance(value, str):
+        return _date(fields)
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(f"the date {value!r} has no zone; add Z for UTC")
+    return DatetimeMS((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
 
 
 def _code(fields: Document) -> bson.Code:
@@ -338,3 +379,5 @@ _WRAPPERS: dict[str, Callable[[Document], Any]] = {
     "$dbPointer": _deprecated,
     "$undefined": _deprecated,
 }
+# What people write, and mongorestore would not take in the metadata of a collection.
+_RELAXED = {**_WRAPPERS, "$date": _relaxed_date}

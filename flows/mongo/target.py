@@ -66,6 +66,11 @@ class MongoTarget:
         self._client = client
         self._catalog = Catalog(client, TARGET)
 
+    @property
+    def client(self) -> Client:
+        """The driver's client, for what the modules of this package do beyond a restore."""
+        return self._client
+
     def identity(self) -> SourceIdentity:
         """Ask the server who it is, and whether it can be written to.
 
