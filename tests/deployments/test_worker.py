@@ -45,6 +45,7 @@ DEPLOYMENTS = (
     "prune/prune",
     "restore/restore",
     "restore-archive/restore-archive",
+    "restore-documents/restore-documents",
 )
 
 
@@ -235,6 +236,36 @@ def test_runs_by_hand_complete_as_deployed(
     hashes = [mongo_client[name].command("dbHash")["collections"] for name in (invoices, "worker_restored")]
     assert hashes[0] == hashes[1]
     assert list(operation.spool.iterdir()) == []
+
+
+def test_documents_are_shown_then_written_and_a_cancelled_run_drops_its_scratch(
+    operation: Operation, mongo_client: MongoClient[dict[str, Any]], invoices: str
+) -> None:
+    live = mongo_client[invoices]["invoices"]
+    live.delete_one({"_id": 42})
+    wanted = {"namespace": f"{invoices}.invoices", "filter": {"_id": {"$in": [42, 43]}}}
+
+    def slowly(_: Request) -> None:
+        time.sleep(5)
+
+    operation.proxy.fail(lambda r: r.method == "GET" and "/segment-" in r.path, times=None, action=call(before=slowly))
+    cancelled = operation.start("restore-documents/restore-documents", store="slow", dry_run=False, **wanted)
+    scratch = f"mongo_backup_scratch_{cancelled.hex}"
+    names = mongo_client[invoices].list_collection_names
+    until(lambda: scratch in names(), f"the scratch; the worker says:\n{operation.worker.tail(40)}")
+    operation.client.set_flow_run_state(cancelled, Cancelling())
+    until(lambda: scratch not in names(), "the end of the scratch", seconds=35)
+    assert operation.end(cancelled).state_name == "Cancelled"
+    assert names() == ["invoices"]
+    assert live.count_documents({"_id": 42}) == 0
+
+    shown = operation.start("restore-documents/restore-documents", **wanted)
+    operation.complete(shown)
+    assert "| missing | 1 |" in operation.artifacts(shown)["restore-documents-default"]
+    assert live.count_documents({"_id": 42}) == 0
+    operation.complete(operation.start("restore-documents/restore-documents", dry_run=False, **wanted))
+    assert live.count_documents({"_id": 42}) == 1
+    assert names() == ["invoices"]
 
 
 def is_uuid(text: str) -> bool:
