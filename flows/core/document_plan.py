@@ -13,11 +13,10 @@ from flows.core.archive import is_users
 from flows.core.errors import ConfigurationError, FormatError, Refused, TargetNotEmpty
 from flows.core.extjson import loads_document, loads_metadata
 from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
-from flows.core.names import Namespace
+from flows.core.names import SCRATCH_PREFIX, Namespace
 from flows.core.restore_plan import check_rename
 from flows.core.source import Kind
 
-SCRATCH_PREFIX = "mongo_backup_scratch_"
 _MOST_NAME_BYTES = 255  # of database and collection together
 
 
@@ -218,7 +217,7 @@ def plan_documents(
         run: Id of the run, for the name of the scratch collection.
         live: What the target has under the collection's name; None: nothing.
         beside_exists: Whether it has the collection that `beside` would make.
-        leftovers: Scratch collections of other runs in the same database.
+        leftovers: Scratch collections that the database has now.
 
     Raises:
         ConfigurationError: As in `find_record` and `place`; and where there is no live collection to write to.
@@ -226,6 +225,7 @@ def plan_documents(
         TargetNotEmpty: Where the collection beside exists.
     """
     record = find_record(manifest, request.namespace)
+    scratch = Namespace(request.database, SCRATCH_PREFIX + run.replace("-", ""))
     destination = place(request, manifest.backup)
     if request.into is Into.LIVE:
         _check_live(live, destination)
@@ -243,6 +243,7 @@ def plan_documents(
         f"`{request.database}.{name}` was left by a run that was killed, or belongs to one that is under way. "
         f'If none is: `db.getSiblingDB("{request.database}").getCollection("{name}").drop()`'
         for name in leftovers
+        if name != scratch.collection  # from an earlier try of this run, which will make it anew
     ]
     return DocumentPlan(
         request=request,
@@ -251,7 +252,7 @@ def plan_documents(
         live=live_namespace(request),
         compared=live is not None and live.kind is Kind.COLLECTION,
         destination=destination,
-        scratch=Namespace(request.database, SCRATCH_PREFIX + run.replace("-", "")),
+        scratch=scratch,
         segments=tuple(
             segment
             for segment in manifest.segments

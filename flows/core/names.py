@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flows.core.errors import ConfigurationError
 
 BUCKETS_PREFIX = "system.buckets."  # a time-series collection `x` keeps its data in `system.buckets.x` (server < 8.3)
+SCRATCH_PREFIX = "mongo_backup_scratch_"  # then the id of the run that made the collection, and drops it at its end
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -32,6 +33,11 @@ class Namespace:
 
     def __str__(self) -> str:
         return f"{self.database}.{self.collection}"
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether a run of this project made it for itself: it may go at any moment, and is not backed up."""
+        return self.collection.startswith(SCRATCH_PREFIX)
 
     @property
     def logical(self) -> Namespace:

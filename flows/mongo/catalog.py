@@ -32,10 +32,10 @@ class Catalog:
         self._side = side
 
     def collections(self, database: str) -> Iterator[CollectionInfo]:
-        """All of a database but MongoDB's own."""
+        """All of a database but MongoDB's own, and ours."""
         for item in self.command(database, {"listCollections": 1, "cursor": {}}):
             namespace = Namespace(database, item["name"])
-            if not is_system(namespace):
+            if not (is_system(namespace) or namespace.is_scratch):
                 yield self.describe(namespace, Kind(item["type"]), item)
 
     def listed(self, namespace: Namespace) -> RawBSONDocument | None:

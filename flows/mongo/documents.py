@@ -17,7 +17,6 @@ from pymongo.errors import OperationFailure
 from flows.core.document_diff import Difference, DocumentDiff, compare
 from flows.core.document_page import WrittenDocuments
 from flows.core.document_plan import (
-    SCRATCH_PREFIX,
     DocumentPlan,
     DocumentRequest,
     Into,
@@ -31,7 +30,7 @@ from flows.core.elements import array_of, document_of, id_of, nested
 from flows.core.errors import BackupError, ConfigurationError, RestoreIncomplete, TargetError
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import Manifest
-from flows.core.names import Namespace
+from flows.core.names import SCRATCH_PREFIX, Namespace
 from flows.core.source import Kind
 from flows.core.tally import walk
 from flows.mongo.catalog import RAW, Catalog

@@ -143,9 +143,13 @@ def test_a_name_that_no_server_takes_is_refused_before_anything_is_read() -> Non
 
 
 def test_what_expires_and_what_was_left_is_told() -> None:
-    warned = plan(live=LiveCollection(Kind.COLLECTION, False, ("at",)), leftovers=["mongo_backup_scratch_99"]).warnings
+    warned = plan(
+        live=LiveCollection(Kind.COLLECTION, False, ("at",)),
+        leftovers=["mongo_backup_scratch_1234", "mongo_backup_scratch_99"],
+    ).warnings
     assert "removes documents that are old by `at`" in warned[0]
     assert 'db.getSiblingDB("mpg").getCollection("mongo_backup_scratch_99").drop()' in warned[1]
+    assert len(warned) == 2
 
 
 @pytest.mark.parametrize(

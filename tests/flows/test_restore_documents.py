@@ -318,6 +318,13 @@ def test_values_of_documents_are_in_no_artifact_and_no_log(mongo_client: Client,
     assert '"43"' in pages(runs[0])[0]
 
 
+def test_a_scratch_is_not_backed_up(mongo_client: Client, invoices: str, repo: Repo) -> None:
+    # It may be dropped while a backup runs, which would fail the backup.
+    mongo_client[invoices]["mongo_backup_scratch_1"].insert_one({"_id": 1})
+    taken = back_up(databases=[invoices])
+    assert [str(record.namespace) for record in repo.verify(taken).namespaces] == [f"{invoices}.invoices"]
+
+
 @pytest.fixture
 def shop(admin: Client) -> Iterator[str]:
     admin["shop"]["orders"].insert_many([{"_id": 1}, {"_id": 2}])

@@ -77,25 +77,26 @@ def counts(diff: DocumentDiff) -> list[int]:
     return [diff.counts[kind] for kind in (Difference.MISSING, Difference.DIFFERENT, Difference.EQUAL)]
 
 
-def test_every_type_is_replaced_and_inserted_byte_by_byte(case: Case, mongo_client: Client) -> None:
+@pytest.mark.parametrize("half", [0, 1])
+def test_every_type_is_replaced_and_inserted_byte_by_byte(case: Case, mongo_client: Client, half: int) -> None:
     other = f"{case.database}-zoo"
     zoo.fill(mongo_client, other)
     raw = bson.CodecOptions(document_class=RawBSONDocument)
     kept = mongo_client.get_database(other, raw)
     found = [*kept["types"].find(), *kept["big"].find()]
     documents = [bytes(document.raw) for document in found]
-    for document in found[::2]:
+    for document in found[half::2]:
         case.live.insert_one(RawBSONDocument(document_of(b"_id", id_of(bytes(document.raw)))))
     # What is there has the `_id` alone, and some of the documents have no more.
-    same = sum(len(list(elements(d))) == 1 for d in documents[::2])
-    there = len(documents[::2]) - same
+    same = sum(len(list(elements(d))) == 1 for d in documents[half::2])
+    there = len(documents[half::2]) - same
     plan = case.plan({}, documents, existing=ExistingDocuments.OVERWRITE)
     assert counts(case.diff(plan)) == [len(documents) - there - same, there, same]
     case.write(plan)
     assert counts(case.diff(plan)) == [0, 0, len(documents)]
     live = mongo_client.get_database(case.database, raw)["c"]
     assert {bytes(document.raw) for document in live.find()} == set(documents)
-    assert there >= 2
+    assert there >= 1
     mongo_client.drop_database(other)
 
 
