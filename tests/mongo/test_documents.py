@@ -15,10 +15,10 @@ from pymongo import MongoClient
 
 from deployments.embedded import Mongod
 from flows.core.document_diff import Difference, DocumentDiff
-from flows.core.document_page import WrittenDocuments
+from flows.core.document_page import WrittenDocuments, check_matching
 from flows.core.document_plan import DocumentPlan, ExistingDocuments, Into, request_documents
 from flows.core.elements import document_of, elements, id_of
-from flows.core.errors import ConfigurationError, RestoreIncomplete
+from flows.core.errors import ConfigurationError, Refused, RestoreIncomplete
 from flows.core.manifest import Manifest
 from flows.mongo.client import TARGET, MongoOptions, connect
 from flows.mongo.documents import diff_documents, make_scratch, plan_into, write_documents
@@ -117,6 +117,23 @@ def test_an_id_that_only_counts_as_the_same_is_found(case: Case) -> None:
     assert counts(diff) == [1, 1, 1]
     assert diff.other_id == 1
     assert case.write(plan) == WrittenDocuments(inserted=1)
+
+
+def test_an_id_that_is_the_same_to_a_collation_is_not_overwritten(
+    target: MongoTarget, mongo_client: Client, database: str
+) -> None:
+    mongo_client[database].create_collection("c", collation={"locale": "fr", "strength": 1})
+    case = Case(target, mongo_client, database)
+    case.live.insert_one({"_id": "ÉTÉ"})
+    plan = case.plan({}, [{"_id": "ete"}, {"_id": "hiver"}], existing=ExistingDocuments.OVERWRITE)
+    diff = case.diff(plan)
+    assert (counts(diff), diff.other_id) == ([1, 1, 0], 1)
+    with pytest.raises(Refused, match="whose _id in the target only counts as the same"):
+        check_matching(plan, diff)
+    kept = case.plan({}, [{"_id": "ete"}, {"_id": "hiver"}])
+    check_matching(kept, case.diff(kept))
+    assert case.write(kept) == WrittenDocuments(inserted=1)
+    assert [d["_id"] for d in case.live.find()] == ["ÉTÉ", "hiver"]
 
 
 def test_more_documents_than_are_held_at_a_time(case: Case) -> None:
