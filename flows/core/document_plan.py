@@ -14,7 +14,7 @@ from flows.core.errors import ConfigurationError, FormatError, Refused, TargetNo
 from flows.core.extjson import loads_document, loads_metadata
 from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
 from flows.core.names import SCRATCH_PREFIX, Namespace
-from flows.core.restore_plan import check_rename
+from flows.core.rename import check_database
 from flows.core.source import Kind
 
 _MOST_NAME_BYTES = 255  # of database and collection together
@@ -116,7 +116,7 @@ def request_documents(
         ConfigurationError: For a namespace, a filter or a database that is none.
     """
     name = Namespace.parse(namespace)
-    check_rename({name.database: database or name.database})
+    check_database(database or name.database, database=name.database, got=database or name.database)
     return DocumentRequest(name, read_filter(criteria), into, existing, database or name.database)
 
 

@@ -115,6 +115,24 @@ def choose_targets(records: Iterable[NamespaceRecord], rules: Sequence[RenameRul
     return targets
 
 
+def check_database(name: str, **facts: str) -> None:
+    """Refuse names that MongoDB does not take for a database of users.
+
+    Args:
+        name: Of the database to restore into.
+        facts: For the error.
+
+    Raises:
+        ConfigurationError: With the name.
+    """
+    if not name or len(name.encode()) > _LONGEST_DATABASE or set(name) & set('/\\. "$\0') or name in _OWN_DATABASES:
+        raise ConfigurationError(
+            "not a name for the database to restore into",
+            hint="At most 63 bytes, without / \\ . \" $ or spaces, and not one of MongoDB's own databases.",
+            **facts,
+        )
+
+
 def _parse_rule(old: str, new: str) -> RenameRule:
     rule = f"{old}: {new}"
     if "." not in old:
@@ -124,7 +142,7 @@ def _parse_rule(old: str, new: str) -> RenameRule:
                 hint="Write `*.*: *_copy.*`, for example; a name without a dot is that of a whole database.",
                 rule=rule,
             )
-        _check_database(new, database=old, got=new)
+        check_database(new, database=old, got=new)
         return RenameRule(old, new, re.compile(re.escape(f"{old}.") + "(.*)", re.DOTALL), (f"{new}.", 1))
     if "." not in new:
         raise ConfigurationError(
@@ -207,20 +225,11 @@ def _target(record: NamespaceRecord, rules: Sequence[RenameRule]) -> Namespace:
         if text is not None:
             database, _, collection = text.partition(".")
             facts = {"rule": str(rule), "namespace": str(source), "got": text}
-            _check_database(database, **facts)
+            check_database(database, **facts)
             target = Namespace(database, collection)
             _check_collection(record, target, facts)
             return target
     return source
-
-
-def _check_database(name: str, **facts: str) -> None:
-    if not name or len(name.encode()) > _LONGEST_DATABASE or set(name) & set('/\\. "$\0') or name in _OWN_DATABASES:
-        raise ConfigurationError(
-            "not a name for the database to restore into",
-            hint="At most 63 bytes, without / \\ . \" $ or spaces, and not one of MongoDB's own databases.",
-            **facts,
-        )
 
 
 def _check_collection(record: NamespaceRecord, target: Namespace, facts: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from bson import Binary
 from pymongo.errors import OperationFailure
 
-from flows.core.errors import TargetError
+from flows.core.errors import TargetError, TargetUnavailable
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.names import Namespace
 from flows.core.source import Kind, SourceIdentity
@@ -223,6 +223,7 @@ class MongoTarget:
         }
         with mongo_errors(TARGET, namespace=str(namespace), action="insert"):
             reply = self._client[namespace.database].command(command)
+        _check_majority(reply, namespace)
         errors = reply.get("writeErrors", ())
         present = sum(1 for error in errors if error["code"] == _DUPLICATE_KEY)
         others = [error for error in errors if error["code"] != _DUPLICATE_KEY]
@@ -263,9 +264,10 @@ class MongoTarget:
                 wanted[-1].setdefault("collation", {"locale": "simple"})
         if wanted:
             with mongo_errors(TARGET, namespace=str(namespace), action="createIndexes"):
-                self._client[namespace.database].command(
+                reply = self._client[namespace.database].command(
                     {"createIndexes": namespace.collection, "indexes": wanted, "writeConcern": {"w": "majority"}}
                 )
+            _check_majority(reply, namespace)
         return len(wanted)
 
     def expire_after(self, namespace: Namespace, seconds: int) -> None:
@@ -299,3 +301,16 @@ class MongoTarget:
             finally:
                 for place in temporary.values():
                     admin.drop_collection(place)
+
+
+def _check_majority(reply: Mapping[str, Any], namespace: Namespace) -> None:
+    """The driver does not raise this for a command that is sent as it is."""
+    error = reply.get("writeConcernError")
+    if error:
+        raise TargetUnavailable(
+            "the target took a write, and a majority of its replica set did not confirm it",
+            hint="The stage is repeated. If it happens again, look at the members of the replica set.",
+            namespace=str(namespace),
+            code=error["code"],
+            got=str(error["errmsg"])[:200],
+        )

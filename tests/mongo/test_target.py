@@ -158,3 +158,20 @@ def test_a_segment_that_is_not_what_the_manifest_says_is_told(
     other = segment(0, entry(INVOICES, DOCUMENTS), entry(NOTES, encoded({"_id": 2})))
     with pytest.raises(IntegrityError, match=r"a segment does not hold what the manifest says .*namespace='mpg.notes'"):
         load(target, stored[0], other, database)
+
+
+@pytest.mark.parametrize("command", ["insert", "createIndexes"])
+def test_a_write_that_no_majority_confirms_is_tried_again_and_not_believed(parts: Parts, command: str) -> None:
+    fails = {"failCommands": [command], "writeConcernError": {"code": 91, "errmsg": "going down"}}
+    mongod = parts.mongod(extra=["--setParameter", "enableTestCommands=1"])
+    place = Namespace("d", "c")
+    try:
+        with connect(MongoOptions(mongod.uri), TARGET) as client:
+            client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=fails)
+            target = MongoTarget(client)
+            with pytest.raises(TargetUnavailable, match="a majority of its replica set did not confirm it"):
+                target.insert(place, encoded({"_id": 1}), 1, again=False)
+                target.build_indexes(place, CollectionMetadata(indexes=[{"v": 2, "key": {"a": 1}, "name": "a_1"}]))
+            assert target.insert(place, encoded({"_id": 1}), 1, again=True).present == 1
+    finally:
+        mongod.stop()
