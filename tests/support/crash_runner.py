@@ -1,9 +1,9 @@
-"""Runs backups, each in a process of its own, that kill themselves at a task where they are told to.
+"""Runs backups or restores, each in a process of its own, that kill themselves at a task where they are told to.
 
     python -m tests.support.crash_runner scenarios.json
 
 The file holds a list of `Scenario` as objects; the Prefect server is that of the environment. Two run at a time.
-Of each backup a line `<plan> <status>` is printed, where the status is 0, 1 for an exception, or -9 for a kill.
+Of each run a line `<plan> <status>` is printed, where the status is 0, 1 for an exception, or -9 for a kill.
 Its process id is in `<folder>/<plan>.pid` before it begins, its output in `<folder>/<plan>.log`.
 """
 
@@ -22,26 +22,33 @@ from typing import Any
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.backup import backup
+from flows.restore import restore
 from flows.tasks.commit import commit
 from flows.tasks.compress import compress
 from flows.tasks.dump import dump
+from flows.tasks.fetch import fetch
+from flows.tasks.load import load
 from flows.tasks.plan import plan, prepare_store
 from flows.tasks.prune import prune_plan
 from flows.tasks.settings import Retention
+from flows.tasks.target import create_views, finish, plan_restore_into, prepare
 from flows.tasks.upload import upload
 from flows.tasks.verify import verify
 
 AT_A_TIME = 2
-TASKS = {task.name: task for task in (plan, prepare_store, dump, compress, upload, verify, commit, prune_plan)}
+_OF_BACKUP = (plan, prepare_store, dump, compress, upload, verify, commit, prune_plan)
+_OF_RESTORE = (plan_restore_into, prepare, fetch, load, finish, create_views)
+TASKS = {task.name: task for task in (*_OF_BACKUP, *_OF_RESTORE)}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One backup and where it dies."""
+    """One backup or restore and where it dies."""
 
-    plan: str
+    plan: str  # for a restore: a name for it, and its parameters name the plan
     folder: str  # for the spool folders, the log and the process id
     parameters: dict[str, Any]  # of the flow, beside plan and retention
+    flow: str = "backup"
     task: str = ""  # name of the task at which it dies; none: it lives
     moment: str = ""  # "running" or "completion" of that task
 
@@ -60,7 +67,7 @@ def main() -> None:
 
 
 def start(scenario: Scenario) -> int:
-    """Start the backup in a fork, which saves the seconds of importing everything again."""
+    """Start it in a fork, which saves the seconds of importing everything again."""
     pid = os.fork()
     if pid:
         return pid
@@ -88,7 +95,10 @@ def run(scenario: Scenario) -> int:
     retention = Retention(days=7, at_least=1, garbage_after_hours=0)
     # The heartbeat of a run costs a second at its end.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        backup(plan=scenario.plan, retention=retention, **scenario.parameters)
+        if scenario.flow == "restore":
+            restore(**scenario.parameters)
+        else:
+            backup(plan=scenario.plan, retention=retention, **scenario.parameters)
     return 0
 
 
