@@ -1,6 +1,7 @@
 """Prefect blocks: what operators configure once. A block holds settings and opens an object of the layer below."""
 
+from blocks.maintenance import MaintenanceWindow
 from blocks.mongodb import MongoDBSource, MongoDBTarget
 from blocks.store import BackupStore
 
-__all__ = ["BackupStore", "MongoDBSource", "MongoDBTarget"]
+__all__ = ["BackupStore", "MaintenanceWindow", "MongoDBSource", "MongoDBTarget"]

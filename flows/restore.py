@@ -7,8 +7,9 @@ from functools import partial
 
 from prefect import flow
 
-from blocks import BackupStore, MongoDBTarget
+from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.restore_plan import RestoreMode, check_before, safety_plan
+from flows.core.maintenance import Procedure
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport
 from flows.tasks.blocks import load_block
@@ -43,6 +44,7 @@ def restore(
     preserve_uuid: bool = False,
     into_source: bool = False,
     confirm: str = "",
+    maintenance: str | None = None,
     dry_run: bool = False,
     approval: bool = False,
     approval_minutes: int = 60,
@@ -70,6 +72,7 @@ def restore(
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         into_source: The target may be the very MongoDB that the backup was taken of.
         confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
+        maintenance: Name of the MongoDB Backup Maintenance Window block: what is stopped before, and started after.
         dry_run: Only show the plan; write nothing.
         approval: Pause before anything is written, until a second person resumes the run in the UI and approves.
         approval_minutes: How long to wait for that [min].
@@ -86,6 +89,7 @@ def restore(
     check_before(before, backup)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
+    procedure = load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure()
     with open_run() as run:
         job = RestoreJob(run.id, *blocks, manifest=find_backup(blocks[1], plan, backup, before))
         name_run(f"restore {plan} {job.manifest.backup}")
@@ -100,6 +104,7 @@ def restore(
                 safety_plan(plan) if safety_backup else "",
             ),
             Manner(preserve_uuid, hold_ttl, prove, segments_in_flight),
+            procedure,
             page=f"restore-{plan}",
             dry_run=dry_run,
         )

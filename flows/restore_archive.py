@@ -7,8 +7,9 @@ from functools import partial
 
 from prefect import flow
 
-from blocks import BackupStore, MongoDBTarget
+from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_report
+from flows.core.maintenance import Procedure
 from flows.core.rename import parse_rename
 from flows.core.restore_plan import RestoreMode, safety_plan
 from flows.core.selection import Selection
@@ -38,6 +39,7 @@ def restore_archive(
     include_users: bool = False,
     preserve_uuid: bool = False,
     confirm: str = "",
+    maintenance: str | None = None,
     dry_run: bool = False,
     approval: bool = False,
     approval_minutes: int = 60,
@@ -62,6 +64,7 @@ def restore_archive(
         include_users: Merge the users and roles of the archive into the target; nobody is removed.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
+        maintenance: Name of the MongoDB Backup Maintenance Window block: what is stopped before, and started after.
         dry_run: Only check the archive and show the plan; write nothing.
         approval: Pause before anything is written, until a second person resumes the run in the UI and approves.
         approval_minutes: How long to wait for that [min].
@@ -90,6 +93,7 @@ def restore_archive(
                 safety_plan("archive") if safety_backup else "",
             ),
             Manner(preserve_uuid, hold_ttl, prove, in_flight=1),
+            load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure(),
             page=_PAGE,
             dry_run=dry_run,
             archive=run.spool.folder / ARCHIVE_NAME,

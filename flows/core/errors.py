@@ -189,6 +189,12 @@ class Refused(BackupError):
     code = "refused"
 
 
+class MaintenanceFailed(BackupError):
+    """A step before or after a restore failed; the message says which, and what that means for the restore."""
+
+    code = "maintenance"
+
+
 class Stopped(BackupError):
     """The run was cancelled or another part of it failed, and this part stopped at the next safe place."""
 

@@ -166,7 +166,7 @@ def _consistency(manifest: Manifest) -> str:
     return f"{manifest.consistency.value}: all as of cluster time {manifest.cluster_time} ({at:%Y-%m-%d %H:%M:%S} UTC)"
 
 
-def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str) -> str:
+def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str, maintenance: str = "") -> str:
     """The plan of a restore, or its report, as Markdown.
 
     Args:
@@ -174,6 +174,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         manifest: The backup.
         now: For the age of the data.
         done: The headline: what has happened so far.
+        maintenance: The section about the maintenance window; empty where there is none.
     """
     age = max(now - manifest.started, timedelta(0))
     stored = sum(segment.bytes for segment in plan.segments)
@@ -198,6 +199,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
         *(f"* **Warning**: {warning}" for warning in (*manifest.warnings, *plan.warnings)),
         "",
+        *([maintenance, ""] if maintenance else []),
         markdown_table(
             [
                 {
@@ -227,6 +229,7 @@ def restore_report(
     by: str,
     approved: str,
     kept: str,
+    maintenance: str,
 ) -> str:
     """What a restore did and proved, as Markdown.
 
@@ -239,6 +242,7 @@ def restore_report(
         by: Who started the run, and where it ran.
         approved: Who approved it; empty where nobody was asked.
         kept: Plan and id of the backup of what was overwritten; empty where there is none.
+        maintenance: The section about the maintenance window; empty where there is none.
     """
     wrong = sum(bool(proof.differences) for proof in proofs)
     read_back = sum(proof.content is not None for proof in proofs)
@@ -274,6 +278,7 @@ def restore_report(
             ]
         ),
         *_cut(len(proofs)),
+        *(["", maintenance] if maintenance else []),
         *_held([command for proof in proofs for command in proof.resume]),
     ]
     return "\n".join(lines)

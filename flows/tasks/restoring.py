@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from prefect.futures import PrefectFuture
 from flows.core.compress import Compression
 from flows.core.errors import BackupError, Refused
 from flows.core.keys import backup_id
+from flows.core.maintenance import Procedure, StepResult, maintenance_section
 from flows.core.proof import NamespaceProof, check_proofs
 from flows.core.restore_plan import RestoreItem, RestorePlan, RestoreProgress
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
@@ -24,6 +25,7 @@ from flows.tasks.fetch import fetch
 from flows.tasks.job import BackupJob
 from flows.tasks.load import load
 from flows.tasks.lock import hold_plan
+from flows.tasks.maintenance import maintenance_window
 from flows.tasks.prune import prune_plan
 from flows.tasks.publish import publish_page, started_by
 from flows.tasks.restore_job import RestoreJob
@@ -79,6 +81,7 @@ def carry_out(
     make_plan: Callable[[], RestorePlan],
     precautions: Precautions,
     manner: Manner,
+    procedure: Procedure,
     *,
     page: str,
     dry_run: bool,
@@ -92,6 +95,7 @@ def carry_out(
         make_plan: Computes the plan from what the target holds now.
         precautions: What has to hold before anything is written.
         manner: How to write.
+        procedure: What to stop before anything is written, and to start again.
         page: Key of the pages.
         dry_run: Stop after the plan.
         archive: Where the only segment is already; None: segments are fetched from the store.
@@ -103,8 +107,14 @@ def carry_out(
     """
     plan = make_plan()
     begun = datetime.now(UTC)
-    shown = restore_page(plan, job.manifest, now=begun, done="Plan: nothing has been written")
-    publish_page(page, shown, "Restore plan")
+
+    def show(done: str, title: str, steps: Sequence[StepResult] = ()) -> str:
+        section = maintenance_section(procedure, steps)
+        text = restore_page(plan, job.manifest, now=begun, done=done, maintenance=section)
+        publish_page(page, text, title)
+        return text
+
+    shown = show("Plan: nothing has been written", "Restore plan")
     if dry_run:
         return Restored(plan, (datetime.now(UTC) - begun).total_seconds())
     plan.check_free()
@@ -115,19 +125,27 @@ def carry_out(
         approved = wait_for_approval(shown, patience=precautions.approval)
         begun = datetime.now(UTC)  # the time to recover is not that of the person
         plan.check_unchanged(make_plan())
-    kept = keep_overwritten(run, job, plan, precautions.safety_plan, manner.in_flight)
-    stored = 0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :])
-    run.spool.require(stored)
-    expected = sum(s.bytes for s in plan.segments) + (2 if manner.prove else 1) * plan.bytes
-    run.expect(expected, f"restore {job.manifest.backup}")
-    state = RestoreProgress(plan)
-    with state.told_on_failure(kept), shown_progress(run, key=f"{page}-progress", description="Restore"):
-        prepare(job, plan, preserve_uuid=manner.preserve_uuid)
-        proofs = load_segments(run, job, plan, state, manner, archive)
-        proofs += create_views(job, plan)
+    with maintenance_window(run, procedure, lambda why, steps: show(f"Failed: {why}", "Restore report", steps)) as steps:
+        kept = keep_overwritten(run, job, plan, precautions.safety_plan, manner.in_flight)
+        run.spool.require(0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :]))
+        expected = sum(s.bytes for s in plan.segments) + (2 if manner.prove else 1) * plan.bytes
+        run.expect(expected, f"restore {job.manifest.backup}")
+        state = RestoreProgress(plan)
+        with state.told_on_failure(kept), shown_progress(run, key=f"{page}-progress", description="Restore"):
+            prepare(job, plan, preserve_uuid=manner.preserve_uuid)
+            proofs = load_segments(run, job, plan, state, manner, archive)
+            proofs += create_views(job, plan)
     ended = datetime.now(UTC)
     report = restore_report(
-        plan, job.manifest, proofs, begun=begun, ended=ended, by=started_by(), approved=approved, kept=kept
+        plan,
+        job.manifest,
+        proofs,
+        begun=begun,
+        ended=ended,
+        by=started_by(),
+        approved=approved,
+        kept=kept,
+        maintenance=maintenance_section(procedure, steps),
     )
     publish_page(page, report, "Restore report")
     check_proofs(proofs)

@@ -31,7 +31,7 @@ from prefect.states import Cancelling
 from prefect_aws import MinIOCredentials
 from pymongo import MongoClient
 
-from blocks import BackupStore, MongoDBSource, MongoDBTarget
+from blocks import BackupStore, MaintenanceWindow, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store
@@ -266,6 +266,41 @@ def test_documents_are_shown_then_written_and_a_cancelled_run_drops_its_scratch(
     operation.complete(operation.start("restore-documents/restore-documents", dry_run=False, **wanted))
     assert live.count_documents({"_id": 42}) == 1
     assert names() == ["invoices"]
+
+
+def test_a_cancelled_restore_starts_the_services_again(
+    operation: Operation, mongo_client: MongoClient[dict[str, Any]], invoices: str, tmp_path: Path
+) -> None:
+    # After the test before, which made a backup.
+    diary, begun = tmp_path / "diary", threading.Event()
+
+    def slowly(_: Request) -> None:
+        begun.set()
+        time.sleep(2)  # stands for a slow network
+
+    def step(line: str) -> dict[str, Any]:
+        return {"name": line, "command": ["/bin/sh", "-c", f"sleep 0.5; echo {line} >> {diary}"]}
+
+    with temporary_settings({PREFECT_API_URL: str(operation.client.api_url)}):
+        MaintenanceWindow(before=[step("stop")], after=[step("start"), step("check")]).save("window")
+    operation.proxy.fail(lambda r: r.method == "GET" and "/segment-" in r.path, times=None, action=call(before=slowly))
+    run = operation.start(
+        "restore/restore",
+        store="slow",
+        databases=[invoices],
+        rename={invoices: "worker_cancelled"},
+        maintenance="window",
+        dry_run=False,
+    )
+    until(begun.is_set, f"a download; the worker says:\n{operation.worker.tail(40)}")
+    assert diary.read_text().split() == ["stop"]
+
+    operation.client.set_flow_run_state(run, Cancelling())
+    until(lambda: diary.read_text().split() == ["stop", "start", "check"], "the steps after the restore", seconds=35)
+    until(lambda: not list(operation.spool.iterdir()), "an empty spool", seconds=35)
+    assert operation.end(run).state_name == "Cancelled"
+    assert "Failed: the run was cancelled" in operation.artifacts(run)["restore-default"]
+    mongo_client.drop_database("worker_cancelled")
 
 
 def is_uuid(text: str) -> bool:

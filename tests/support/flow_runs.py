@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.client.schemas.objects import FlowRun, Log, State, TaskRun
 
 _PATIENCE_SECONDS = 30.0
 
@@ -96,12 +96,14 @@ def logged(run: UUID) -> list[str]:
     """The log of a flow run as the UI shows it, to its last line."""
 
     def whole() -> list[str]:
-        lines: list[str] = []
+        lines: list[Log] = []
         with get_client(sync_client=True) as client:
             only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
             while page := client.read_logs(only, limit=200, offset=len(lines)):
-                lines += [line.message for line in page]
-        return lines if any(line.startswith("Finished in state") for line in lines) else []
+                lines += page
+        # Tasks say the same when they end.
+        last = [line for line in lines if line.task_run_id is None and line.message.startswith("Finished in state")]
+        return [line.message for line in lines] if last else []
 
     lines: list[str] = eventually(whole, "the last line of the log")
     return lines

@@ -1,0 +1,1 @@
+"""Running a step of a maintenance window: a program, or an HTTP call."""

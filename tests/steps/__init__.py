@@ -1,0 +1,1 @@
+"""Programs that run and servers that answer."""
