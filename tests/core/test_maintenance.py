@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flows.core.maintenance import (
     HIDDEN,
@@ -40,12 +38,11 @@ def test_a_mask_without_secrets_changes_nothing() -> None:
     assert Mask.of([]).output(b"as it is", cut_end=True) == "as it is"
 
 
-@given(st.integers(min_value=0, max_value=2 * KEPT_BYTES))
+@pytest.mark.parametrize("distance", range(KEPT_BYTES - 20, KEPT_BYTES + 3))
 def test_a_secret_at_the_place_of_the_cut_is_hidden_before_the_cut(distance: int) -> None:
     shown = MASK.output(b"x" * KEPT_BYTES + SECRET.encode() + b"y" * distance)
-    assert "cr3t" not in shown
-    assert "ken" not in shown
-    assert len(shown) <= KEPT_BYTES + 2
+    assert set(shown) <= set("… x*y")
+    assert len(shown) == KEPT_BYTES + 2
 
 
 @pytest.mark.parametrize("kept", range(4, len(SECRET.encode())))

@@ -23,7 +23,7 @@ from blocks import MaintenanceWindow
 from flows.core.errors import ConfigurationError, MaintenanceFailed, RestoreIncomplete
 from flows.restore import restore
 from tests.flows.conftest import Repo, back_up
-from tests.support.fault_proxy import FaultProxy, Request, call, status
+from tests.support.fault_proxy import FaultProxy, Request, call, flip_answer, status
 from tests.support.flow_runs import FlowRunRecord, eventually, flow_run_record, logged, run_flow, task_runs
 
 Client = MongoClient[dict[str, Any]]
@@ -205,15 +205,15 @@ def test_no_service_is_started_while_a_part_of_a_failed_restore_is_still_at_work
 
     def slowly(_: Request) -> None:
         begun.set()
-        time.sleep(1.5)
+        time.sleep(3)
         with diary.open("a") as file:
             file.write("answered\n")
 
     def wait_for_the_other(_: Request) -> None:
         assert begun.wait(10)
 
-    refused = replace(status(403), before=wait_for_the_other)
-    proxy.fail(lambda r: r.method == "GET" and "/segment-00000" in r.path, action=refused, times=None)
+    wrong = replace(flip_answer(100), before=wait_for_the_other)  # found out at once, and not asked for again
+    proxy.fail(lambda r: r.method == "GET" and "/segment-00000" in r.path, action=wrong, times=None)
     proxy.fail(lambda r: r.method == "GET" and "/segment-00001" in r.path, action=call(before=slowly), times=None)
     window(after=[note(diary, "start")])
     run = run_flow(restore, maintenance="window", rename={database: f"{database}_r"})

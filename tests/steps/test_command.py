@@ -71,6 +71,11 @@ def test_a_program_that_is_not_there_is_a_result_and_no_exception(tmp_path: Path
     assert "could not be started" in run_command(shell("true", environment={"A": "\0"})).problem
 
 
+def test_a_secret_in_what_is_wrong_is_hidden_too() -> None:
+    done = perform(Command("use s3cr3t", ("/nowhere/s3cr3t",), 5.0), Phase.BEFORE, Mask.of(["s3cr3t"]))
+    assert (done.name, done.problem.partition("'")[2]) == ("use ********", "/nowhere/********'")
+
+
 def test_a_program_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
     child = tmp_path / "child"
     script = f"trap '' TERM; (trap '' TERM; sleep 60) & echo $! > {child}; echo begun; sleep 60"
