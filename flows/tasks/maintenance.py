@@ -65,7 +65,7 @@ def maintenance_window(run: Run, procedure: Procedure, tell: Tell) -> Iterator[l
         problem = error
     with _signals_held_back():
         if problem is not None:
-            run.settle()
+            _settle(run)
         results += [_result_of(step, Phase.AFTER, procedure.mask) for step in procedure.after]
         if down := may_be_down(results):
             logger.error(down)
@@ -79,6 +79,14 @@ def maintenance_window(run: Run, procedure: Procedure, tell: Tell) -> Iterator[l
         raise problem
 
 
+def _settle(run: Run) -> None:
+    """Wait until nothing writes any more; whatever goes wrong here, the services have to be started."""
+    try:
+        run.settle()
+    except Exception:
+        logger.exception("it is not known whether all tasks have stopped")
+
+
 def _open(procedure: Procedure, results: list[StepResult]) -> None:
     """Run the steps before, up to the first that fails."""
     for step in procedure.before:
@@ -88,10 +96,14 @@ def _open(procedure: Procedure, results: list[StepResult]) -> None:
 
 
 def _result_of(step: Step, phase: Phase, mask: Mask) -> StepResult:
-    found = run_step(step, phase, mask, return_state=True).result(raise_on_failure=False)
+    try:
+        found = run_step(step, phase, mask, return_state=True).result(raise_on_failure=False)
+    except Exception as error:  # noqa: BLE001 - one step that cannot be run keeps no other from running
+        found = error
     if isinstance(found, StepResult):
         return found
-    problem = mask.text(f"{type(found).__name__}: {found}")
+    problem = mask.text(f"it could not be run: {type(found).__name__}: {found}")
+    logger.error("%s: %s: failed: %s", phase.value, mask.text(step.name), problem)
     return StepResult(phase, mask.text(step.name), seconds=0.0, problem=problem)
 
 
