@@ -8,8 +8,8 @@ from functools import partial
 from prefect import flow
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
-from flows.core.restore_plan import RestoreMode, check_before, safety_plan
 from flows.core.maintenance import Procedure
+from flows.core.restore_plan import RestoreMode, check_before, safety_plan
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport
 from flows.tasks.blocks import load_block

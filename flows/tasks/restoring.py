@@ -125,9 +125,13 @@ def carry_out(
         approved = wait_for_approval(shown, patience=precautions.approval)
         begun = datetime.now(UTC)  # the time to recover is not that of the person
         plan.check_unchanged(make_plan())
-    with maintenance_window(run, procedure, lambda why, steps: show(f"Failed: {why}", "Restore report", steps)) as steps:
+    run.spool.require(0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :]))
+
+    def tell_failure(why: str, steps: Sequence[StepResult]) -> None:
+        show(f"Failed: {why}", "Restore report", steps)
+
+    with maintenance_window(run, procedure, tell_failure) as steps:
         kept = keep_overwritten(run, job, plan, precautions.safety_plan, manner.in_flight)
-        run.spool.require(0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :]))
         expected = sum(s.bytes for s in plan.segments) + (2 if manner.prove else 1) * plan.bytes
         run.expect(expected, f"restore {job.manifest.backup}")
         state = RestoreProgress(plan)

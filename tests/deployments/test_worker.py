@@ -289,6 +289,7 @@ def test_a_cancelled_restore_starts_the_services_again(
         store="slow",
         databases=[invoices],
         rename={invoices: "worker_cancelled"},
+        into_source=True,
         maintenance="window",
         dry_run=False,
     )

@@ -123,7 +123,7 @@ def test_steps_run_in_order_around_the_restore_and_are_reported(
             {"name": "healthy", "url": service, "attempts": 5, "pause_seconds": 0.1},
         ],
     )
-    run = run_flow(restore, maintenance="window", **stored)
+    run = run_flow(restore, into_source=True, maintenance="window", **stored)
     assert run.state.is_completed(), run.error
     lines = diary.read_text().split()
     first, last = lines.index("stop-worker"), lines.index("start-worker")
@@ -134,14 +134,14 @@ def test_steps_run_in_order_around_the_restore_and_are_reported(
     tasks = {"before: stop-backend", "before: stop-worker", "after: start-worker", "after: healthy"}
     eventually(lambda: tasks <= {task.name for task in task_runs(run.id)}, "a task for every step")
     shown = page(run.id)
-    assert "all counts agree" in shown
+    assert "Complete: the target is the backup" in shown
     assert shown.count("| ok |") == 5
     assert "after: healthy: done in" in "\n".join(logged(run.id))
 
 
 def test_a_dry_run_lists_the_steps_and_runs_none(stored: dict[str, Any], diary: Path) -> None:
     window(before=[note(diary, "stop")], after=[note(diary, "start")])
-    run = run_flow(restore, maintenance="window", dry_run=True, **stored)
+    run = run_flow(restore, into_source=True, maintenance="window", dry_run=True, **stored)
     assert run.state.is_completed(), run.error
     assert diary.read_text() == ""
     shown = page(run.id)
@@ -156,7 +156,7 @@ def test_a_step_before_that_fails_means_that_nothing_is_restored_and_the_steps_a
         before=[note(diary, "stop"), note(diary, "ask", "echo said no; exit 4"), note(diary, "never")],
         after=[note(diary, "start")],
     )
-    run = run_flow(restore, maintenance="window", **stored)
+    run = run_flow(restore, into_source=True, maintenance="window", **stored)
     assert isinstance(run.error, MaintenanceFailed)
     assert run.error.message == (
         "nothing was restored, because the step 'ask' before it failed: it ended with the exit status 4"
@@ -174,7 +174,7 @@ def test_a_step_after_that_fails_fails_the_run_and_the_others_still_run(
     stored: dict[str, Any], diary: Path, mongo_client: Client
 ) -> None:
     window(after=[note(diary, "start-backend", "exit 1"), note(diary, "start-worker")])
-    run = run_flow(restore, maintenance="window", **stored)
+    run = run_flow(restore, into_source=True, maintenance="window", **stored)
     assert isinstance(run.error, MaintenanceFailed)
     assert "the restore is complete, but 1 of the steps after it failed" in str(run.error)
     assert "Services may be down: 'start-backend' failed." in str(run.error)
@@ -188,7 +188,7 @@ def test_a_restore_that_fails_runs_the_steps_after_and_says_what_may_be_down(
 ) -> None:
     proxy.fail(lambda request: request.method == "GET" and "/segment-" in request.path, action=status(403), times=None)
     window(before=[note(diary, "stop")], after=[note(diary, "start", "exit 1"), note(diary, "check")])
-    run = run_flow(restore, maintenance="window", **stored)
+    run = run_flow(restore, into_source=True, maintenance="window", **stored)
     assert isinstance(run.error, RestoreIncomplete)
     assert "the target has 0 of 1 segments" in str(run.error)
     assert "Services may be down: 'start' failed." in str(run.error)
@@ -216,7 +216,7 @@ def test_no_service_is_started_while_a_part_of_a_failed_restore_is_still_at_work
     proxy.fail(lambda r: r.method == "GET" and "/segment-00000" in r.path, action=wrong, times=None)
     proxy.fail(lambda r: r.method == "GET" and "/segment-00001" in r.path, action=call(before=slowly), times=None)
     window(after=[note(diary, "start")])
-    run = run_flow(restore, maintenance="window", rename={database: f"{database}_r"})
+    run = run_flow(restore, into_source=True, maintenance="window", rename={database: f"{database}_r"})
     mongo_client.drop_database(f"{database}_r")
     assert isinstance(run.error, RestoreIncomplete)
     assert diary.read_text().split() == ["answered", "start"]
@@ -231,7 +231,7 @@ def test_an_interruption_is_heard_and_the_steps_after_run_to_their_end(
     steps[phase].insert(0, interrupt)
     window(**steps)
     with pytest.raises(KeyboardInterrupt):
-        run_flow(restore, maintenance="window", **stored)
+        run_flow(restore, into_source=True, maintenance="window", **stored)
     assert diary.read_text().split() == (["start"] if phase == "before" else ["stop", "slept", "start"])
 
 
@@ -239,7 +239,7 @@ def test_a_restore_that_is_refused_stops_no_service(
     stored: dict[str, Any], diary: Path, mongo_client: Client, invoices: str
 ) -> None:
     window(before=[note(diary, "stop")], after=[note(diary, "start")])
-    run = run_flow(restore, maintenance="window", mode="replace", confirm="")
+    run = run_flow(restore, into_source=True, maintenance="window", mode="replace", confirm="")
     assert "was not confirmed" in str(run.error)
     assert diary.read_text() == ""
 
@@ -259,7 +259,7 @@ def test_no_secret_of_a_step_is_found_in_log_page_or_state(stored: dict[str, Any
         ],
         secrets={"key": SECRET},
     )
-    run = run_flow(restore, maintenance="window", **stored)
+    run = run_flow(restore, into_source=True, maintenance="window", **stored)
     assert isinstance(run.error, MaintenanceFailed)
     seen = everything_of(run) + str(run.error) + repr(run.error)
     assert SECRET not in seen
