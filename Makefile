@@ -34,7 +34,7 @@ demo: $(STAMP)  ## back up, lose and restore a database, with proof; KEEP=1 keep
 	@KEEP=$(KEEP) $(VENV) -m deployments.demo
 
 test: lint  ## lint, then all tests
-	$(VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)  ## compare with mongodump, mongorestore; SIZE=1GB JSON=bench.json
 	@$(VENV) -m deployments.bench --size $(SIZE) --json $(JSON)

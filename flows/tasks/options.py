@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogHandler
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -86,6 +86,9 @@ def send_logs() -> None:
     """
     logger = logging.getLogger("flows")
     if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
-        logger.addHandler(APILogHandler())
+        handler = APILogHandler()
+        # Prefect warns of lines that belong to no run, such as those after its end.
+        handler.addFilter(lambda _: FlowRunContext.get() is not None or TaskRunContext.get() is not None)
+        logger.addHandler(handler)
     if logger.getEffectiveLevel() > logging.INFO:
         logger.setLevel(logging.INFO)

@@ -49,10 +49,10 @@ DEPLOYMENTS = (
 )
 
 
-def until(look: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+def until(look: Callable[[], Any], what: str, seconds: float = 90, *, worker: embedded.Process | None = None) -> Any:
     deadline = time.monotonic() + seconds
     while not (seen := look()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"waited in vain for {what}\n{worker.tail(60) if worker else ''}"
         time.sleep(0.2)
     return seen
 
@@ -87,7 +87,7 @@ class Operation:
             found = self.client.read_flow_run(run)
             return found if found.state is not None and found.state.is_final() else None
 
-        found: FlowRun = until(ended, f"the end of a run; the worker says:\n{self.worker.tail(40)}")
+        found: FlowRun = until(ended, "the end of a run", worker=self.worker)
         return found
 
     def complete(self, run: UUID) -> None:
@@ -192,6 +192,7 @@ def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices
         begun.set()
         time.sleep(2)  # stands for a slow network
 
+    operation.proxy.reset()
     operation.proxy.fail("PUT /backups/default/backups/2", times=None, action=call(before=slowly))
     run = operation.start("backup/nightly", store="slow", databases=[invoices], segment_mib=16, segments_in_flight=2)
     until(begun.is_set, f"an upload; the worker says:\n{operation.worker.tail(40)}")
@@ -248,11 +249,12 @@ def test_documents_are_shown_then_written_and_a_cancelled_run_drops_its_scratch(
     def slowly(_: Request) -> None:
         time.sleep(5)
 
+    operation.proxy.reset()
     operation.proxy.fail(lambda r: r.method == "GET" and "/segment-" in r.path, times=None, action=call(before=slowly))
     cancelled = operation.start("restore-documents/restore-documents", store="slow", dry_run=False, **wanted)
     scratch = f"mongo_backup_scratch_{cancelled.hex}"
     names = mongo_client[invoices].list_collection_names
-    until(lambda: scratch in names(), f"the scratch; the worker says:\n{operation.worker.tail(40)}")
+    until(lambda: scratch in names(), "the scratch", worker=operation.worker)
     operation.client.set_flow_run_state(cancelled, Cancelling())
     until(lambda: scratch not in names(), "the end of the scratch", seconds=35)
     assert operation.end(cancelled).state_name == "Cancelled"
@@ -283,6 +285,7 @@ def test_a_cancelled_restore_starts_the_services_again(
 
     with temporary_settings({PREFECT_API_URL: str(operation.client.api_url)}):
         MaintenanceWindow(before=[step("stop")], after=[step("start"), step("check")]).save("window")
+    operation.proxy.reset()
     operation.proxy.fail(lambda r: r.method == "GET" and "/segment-" in r.path, times=None, action=call(before=slowly))
     run = operation.start(
         "restore/restore",
@@ -293,7 +296,7 @@ def test_a_cancelled_restore_starts_the_services_again(
         maintenance="window",
         dry_run=False,
     )
-    until(begun.is_set, f"a download; the worker says:\n{operation.worker.tail(40)}")
+    until(begun.is_set, "a download", worker=operation.worker)
     assert diary.read_text().split() == ["stop"]
 
     operation.client.set_flow_run_state(run, Cancelling())
