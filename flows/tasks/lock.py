@@ -17,7 +17,9 @@ logger = logging.getLogger(__name__)
 
 # A run that is killed gives its slot back after this time [s]; a living one renews it long before.
 _LEASE_SECONDS = 120.0
-_AT_ONCE_SECONDS = 1.0  # for an answer to whether the plan is free [s]
+# For the slot, where two runs begin at once [s]. Not short: the server grants the slot to a client that has given up by
+# then too, and a server under load needs seconds for it.
+_PATIENCE_SECONDS = 30.0
 
 
 @contextmanager
@@ -32,19 +34,25 @@ def hold_plan(plan: str, overlap: Overlap) -> Iterator[None]:
     name = f"mongo-backup-{check_plan_name(plan)}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, 1)
+        held = client.read_global_concurrency_limit_by_name(name).active_slots > 0
+    if held and overlap is Overlap.REFUSE:
+        raise _busy(plan)
+    if held:
+        logger.info("another run holds the plan %s: waiting for its end", plan)
     with ExitStack() as stack:
         try:
-            stack.enter_context(_slot(name, timeout_seconds=_AT_ONCE_SECONDS))
+            stack.enter_context(_slot(name, timeout_seconds=_PATIENCE_SECONDS if overlap is Overlap.REFUSE else None))
         except TimeoutError as error:
-            if overlap is Overlap.REFUSE:
-                raise PlanBusy(
-                    "another run holds this plan",
-                    hint="Wait until it has ended, or set `overlap` to `wait`. A killed run lets go after two minutes.",
-                    plan=plan,
-                ) from error
-            logger.info("another run holds the plan %s: waiting for its end", plan)
-            stack.enter_context(_slot(name, timeout_seconds=None))
+            raise _busy(plan) from error
         yield
+
+
+def _busy(plan: str) -> PlanBusy:
+    return PlanBusy(
+        "another run holds this plan",
+        hint="Wait until it has ended, or set `overlap` to `wait`. A killed run lets go after two minutes.",
+        plan=plan,
+    )
 
 
 def _slot(name: str, *, timeout_seconds: float | None) -> AbstractContextManager[None]:
