@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # A run that is killed gives its slot back after this time [s]; a living one renews it long before.
 _LEASE_SECONDS = 120.0
-# For the slot, where two runs begin at once [s]. A server under load needs seconds to answer, and with less patience that
+# For the slot, where two runs begin at once [s]. A server under load needs seconds to answer, which with less patience
 # would be taken for a plan that is held.
 _PATIENCE_SECONDS = 30.0
 
