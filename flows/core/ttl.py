@@ -34,9 +34,10 @@ class Expiry:
 
     def resume(self, namespace: Namespace) -> str:
         """The command of the MongoDB shell that turns it on again."""
-        rule = f"index: {{name: {json.dumps(self.index)}, {OPTION}: {self.seconds:g}}}"
-        if self.index is None:
-            rule = f"{OPTION}: {self.seconds:g}"
+        seconds = int(self.seconds) if self.seconds.is_integer() else self.seconds
+        rule = f"{OPTION}: {seconds}"
+        if self.index is not None:
+            rule = f"index: {{name: {json.dumps(self.index)}, {rule}}}"
         return (
             f"db.getSiblingDB({json.dumps(namespace.database)})"
             f".runCommand({{collMod: {json.dumps(namespace.collection)}, {rule}}})"

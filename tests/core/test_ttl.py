@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from bson import Int64
 
 from flows.core.extjson import CollectionMetadata
 from flows.core.names import Namespace
-from flows.core.ttl import NEVER_SECONDS, expiries, held, without_own_expiry
+from flows.core.ttl import NEVER_SECONDS, Expiry, expiries, held, without_own_expiry
 
 INDEXES = [
     {"v": 2, "key": {"_id": 1}, "name": "_id_"},
@@ -43,3 +44,8 @@ def test_the_commands_turn_the_rules_on_again() -> None:
     assert [rule.resume(PLACE) for rule in expiries(METRICS)] == [
         'db.getSiblingDB("mpg").runCommand({collMod: "se\'ssions", expireAfterSeconds: 86400})'
     ]
+
+
+@pytest.mark.parametrize("seconds", [2678401, NEVER_SECONDS - 1, 0.5])
+def test_the_commands_lose_no_digit(seconds: float) -> None:
+    assert f"expireAfterSeconds: {seconds}}}" in Expiry("late", float(seconds)).resume(PLACE)
