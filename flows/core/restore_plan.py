@@ -15,7 +15,7 @@ from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
 from flows.core.names import Namespace
 from flows.core.rename import check_matches, choose_targets, parse_rename
 from flows.core.selection import Selection, choose_namespaces, escape_pattern
-from flows.core.source import Kind, SourceIdentity
+from flows.core.source import Kind, SourceIdentity, parse_release
 from flows.core.views import changed_names, follow
 
 
@@ -191,7 +191,7 @@ def compare_servers(source: SourceIdentity, target: SourceIdentity) -> tuple[boo
     Raises:
         Refused: Where the target is older: it may lack what collections and indexes of the backup need.
     """
-    taken, wanted = _release(source.server_version), _release(target.server_version)
+    taken, wanted = parse_release(source.server_version)[:2], parse_release(target.server_version)[:2]
     if wanted < taken:
         raise Refused(
             "the target is an older MongoDB than the one that was backed up",
@@ -209,10 +209,6 @@ def compare_servers(source: SourceIdentity, target: SourceIdentity) -> tuple[boo
         notes.append("whether the target is the source of the backup cannot be told: one of them is no replica set")
     same = source.replica_set_id is not None and source.replica_set_id == target.replica_set_id
     return same, tuple(notes)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def plan_targets(manifest: Manifest, selection: Selection, rename: Mapping[str, str]) -> dict[Namespace, Namespace]:

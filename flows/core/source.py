@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flows.core.errors import UnsupportedVersion
 from flows.core.names import Namespace
+
+_SERVER_VERSION = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)([-+].*)?", re.DOTALL)
 
 
 class Consistency(StrEnum):
@@ -69,3 +73,19 @@ class CollectionInfo:
     def has_documents(self) -> bool:
         """Views have a definition and no documents of their own."""
         return self.kind is not Kind.VIEW
+
+
+def parse_release(server_version: str) -> tuple[int, int, int]:
+    """The three numbers of a server version, without what follows a `-` or `+`.
+
+    Raises:
+        UnsupportedVersion: There are not three.
+    """
+    match = _SERVER_VERSION.fullmatch(server_version)
+    if match is None:
+        raise UnsupportedVersion(
+            "the server version is not three numbers",
+            expected="N.N.N, N.N.N-x or N.N.N+x",
+            got=server_version,
+        )
+    return int(match[1]), int(match[2]), int(match[3])

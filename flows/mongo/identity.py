@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pymongo.errors import OperationFailure
 
-from flows.core.errors import ConfigurationError
-from flows.core.source import SourceIdentity
+from flows.core.source import SourceIdentity, parse_release
 from flows.mongo.client import Client, Side, mongo_errors
 
 # From this version on a time-series collection has no buckets collection, and is read and written in another way.
@@ -21,6 +20,7 @@ def server_identity(client: Client, side: Side) -> SourceIdentity:
 
     Raises:
         SourceError, TargetError: For a server that this project does not support, or that cannot be reached.
+        UnsupportedVersion: Its version is not three numbers.
     """
     with mongo_errors(side):
         hello = client.admin.command("hello", read_preference=client.read_preference)
@@ -30,7 +30,7 @@ def server_identity(client: Client, side: Side) -> SourceIdentity:
             f"the {side.name} is a mongos, and sharded clusters are not supported",
             hint="Give a replica set; for a sharded cluster use the tools of its vendor.",
         )
-    if version_tuple(version) >= _VIEWLESS_TIMESERIES:
+    if parse_release(version) >= _VIEWLESS_TIMESERIES:
         raise side.general(
             f"the server version of the {side.name} is not supported yet",
             hint="Supported are MongoDB 4.4 to 8.2; later ones keep time-series collections in another form.",
@@ -50,16 +50,3 @@ def _replica_set_id(client: Client) -> str | None:
     except OperationFailure:
         return None  # the roles `backup` and `restore` do not include it: the identity is then the name alone
     return str(config["config"]["settings"]["replicaSetId"])
-
-
-def version_tuple(version: str) -> tuple[int, ...]:
-    """`7.0.14-rc1` to (7, 0, 14).
-
-    Raises:
-        ConfigurationError: Where the text does not begin with numbers.
-    """
-    head = version.split("-", maxsplit=1)[0].split("+", maxsplit=1)[0]
-    try:
-        return tuple(int(part) for part in head.split("."))
-    except ValueError as error:
-        raise ConfigurationError("not a server version", got=version) from error

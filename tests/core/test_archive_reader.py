@@ -293,8 +293,8 @@ def test_a_body_that_mongorestore_refuses_is_refused(body: bytes, text: str) -> 
 @pytest.mark.parametrize(
     ("fields", "kind", "text"),
     [
-        ({"server_version": "7.0"}, UnsupportedVersion, "server version of an archive is not three numbers"),
-        ({}, UnsupportedVersion, "server version of an archive is not three numbers"),
+        ({"server_version": "7.0"}, UnsupportedVersion, "the server version is not three numbers"),
+        ({}, UnsupportedVersion, "the server version is not three numbers"),
         ({"server_version": 7}, FormatError, WRONG_TYPE),
         ({"server_version": "7.0.1", "version": 1}, FormatError, WRONG_TYPE),
         ({"server_version": "7.0.1", "concurrent_collections": "4"}, FormatError, WRONG_TYPE),

@@ -224,7 +224,7 @@ def test_a_server_version_that_mongorestore_cannot_read_is_refused(version: str)
     with pytest.raises(UnsupportedVersion) as caught:
         construct(ArchiveHeader(version, "t"), entry(C))
     assert str(caught.value) == (
-        f"server version of an archive is not three numbers (expected='N.N.N, N.N.N-x or N.N.N+x', got={version!r})"
+        f"the server version is not three numbers (expected='N.N.N, N.N.N-x or N.N.N+x', got={version!r})"
     )
 
 

@@ -20,9 +20,8 @@ from flows.core.errors import ConfigurationError, DumpFailed, SourceError, Sourc
 from flows.core.extjson import loads_metadata
 from flows.core.names import Namespace
 from flows.core.selection import Selection
-from flows.core.source import ClusterTime, Kind
+from flows.core.source import ClusterTime, Kind, parse_release
 from flows.mongo.client import SOURCE, MongoOptions, connect
-from flows.mongo.identity import version_tuple
 from flows.mongo.planning import plan_source
 from flows.mongo.raw import RawBatches
 from flows.mongo.source import MongoSource
@@ -50,7 +49,7 @@ def test_a_replica_set_says_who_it_is(source: MongoSource, mongod: Mongod) -> No
     assert (identity.topology, identity.replica_set) == ("replica set", mongod.replica_set)
     assert identity.replica_set_id is not None
     assert len(identity.replica_set_id) == 24
-    assert version_tuple(identity.server_version) >= (4, 4)
+    assert parse_release(identity.server_version) >= (4, 4)
 
 
 def test_types_of_options_and_indexes_are_kept(source: MongoSource, mongo_client: Client, database: str) -> None:

@@ -11,16 +11,16 @@ its EOF block.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import bson
 
-from flows.core.errors import FormatError, UnsupportedVersion
+from flows.core.errors import FormatError
 from flows.core.extjson import decode_exactly
 from flows.core.names import Namespace
+from flows.core.source import parse_release
 
 MAGIC = bytes.fromhex("6de29981")
 TERMINATOR = b"\xff\xff\xff\xff"  # where a document's length would be
@@ -33,7 +33,6 @@ TIMESERIES = "timeseries"
 _VIEWLESS_TIMESERIES = (8, 3, 0)
 # Of a whole cluster, and of one database (`mongodump --db X --dumpDbUsersAndRoles`).
 _USERS = ("system.users", "system.roles", "system.version")
-_SERVER_VERSION = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)([-+].*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +93,6 @@ def data_namespaces(header: ArchiveHeader, entries: Iterable[PreludeEntry]) -> d
             raise FormatError("namespace is twice in the prelude", namespace=str(namespace))
         found[namespace] = entry
     return found
-
-
-def parse_release(server_version: str) -> tuple[int, int, int]:
-    """The three numbers of a server version, without what follows a `-` or `+`.
-
-    Raises:
-        UnsupportedVersion: There are not three.
-    """
-    match = _SERVER_VERSION.fullmatch(server_version)
-    if match is None:
-        raise UnsupportedVersion(
-            "server version of an archive is not three numbers",
-            expected="N.N.N, N.N.N-x or N.N.N+x",
-            got=server_version,
-        )
-    return int(match[1]), int(match[2]), int(match[3])
 
 
 def is_users(namespace: Namespace) -> bool:
