@@ -36,7 +36,7 @@ from flows.core.tally import walk
 from flows.mongo.catalog import RAW, Catalog
 from flows.mongo.client import TARGET, mongo_errors
 from flows.mongo.raw import RawBatches
-from flows.mongo.target import MongoTarget
+from flows.mongo.target import MongoTarget, check_majority
 
 Checkpoint = Callable[[], None]  # called between batches; raises to stop
 Pair = tuple[bytes, bytes | None]  # a document of the backup, and what the target has under its `_id`
@@ -170,9 +170,8 @@ def _replace(target: MongoTarget, namespace: Namespace, documents: list[bytes]) 
     }
     with mongo_errors(TARGET, namespace=str(namespace), action="update"):
         reply = target.client[namespace.database].command(command)
-    # The driver raises neither for a command that is sent as it is.
-    errors = [*reply.get("writeErrors", ()), *([reply["writeConcernError"]] if "writeConcernError" in reply else ())]
-    if errors:
+    check_majority(reply, namespace)
+    if errors := reply.get("writeErrors", ()):  # the driver does not raise them for a command that is sent as it is
         raise TargetError(
             "the target refused to replace documents",
             hint="Look up the code; a unique index may stand against it.",

@@ -54,7 +54,7 @@ def load_segment(
         TargetError: Where the target refuses something.
     """
     documents = size = present = 0
-    held: dict[Namespace, list[bytes]] = {}
+    held: dict[Namespace, list[tuple[bytes, int]]] = {}
     totals: dict[Namespace, Totals] = {}
     with path.open("rb") as file, open_compressed(file, Compression(record.compression), name=record.name) as stream:
         for event in ArchiveReader(stream):
@@ -62,7 +62,7 @@ def load_segment(
                 totals[event.namespace] = event.totals
                 continue
             if event.namespace in users:
-                held.setdefault(event.namespace, []).append(event.buffer)
+                held.setdefault(event.namespace, []).extend(_chunks(event))
             if event.namespace not in names:
                 continue
             for chunk, count in _chunks(event):
@@ -107,9 +107,9 @@ def _compare(record: SegmentRecord, totals: Mapping[Namespace, Totals]) -> None:
             )
 
 
-def _merge_users(target: MongoTarget, held: Mapping[Namespace, list[bytes]]) -> None:
+def _merge_users(target: MongoTarget, held: Mapping[Namespace, list[tuple[bytes, int]]]) -> None:
     """Users of all databases come from `admin.system.users`, those of one database from `<db>.$admin.system.users`."""
-    grouped: dict[str | None, dict[str, list[bytes]]] = {}
+    grouped: dict[str | None, dict[str, list[tuple[bytes, int]]]] = {}
     for namespace, batches in held.items():
         whole = not namespace.collection.startswith("$admin.")
         name = namespace.collection.removeprefix("$admin.")

@@ -223,7 +223,7 @@ class MongoTarget:
         }
         with mongo_errors(TARGET, namespace=str(namespace), action="insert"):
             reply = self._client[namespace.database].command(command)
-        _check_majority(reply, namespace)
+        check_majority(reply, namespace)
         errors = reply.get("writeErrors", ())
         present = sum(1 for error in errors if error["code"] == _DUPLICATE_KEY)
         others = [error for error in errors if error["code"] != _DUPLICATE_KEY]
@@ -267,7 +267,7 @@ class MongoTarget:
                 reply = self._client[namespace.database].command(
                     {"createIndexes": namespace.collection, "indexes": wanted, "writeConcern": {"w": "majority"}}
                 )
-            _check_majority(reply, namespace)
+            check_majority(reply, namespace)
         return len(wanted)
 
     def expire_after(self, namespace: Namespace, seconds: int) -> None:
@@ -275,13 +275,13 @@ class MongoTarget:
         with mongo_errors(TARGET, namespace=str(namespace), action="expireAfterSeconds"):
             self._client[namespace.database].command("collMod", namespace.collection, expireAfterSeconds=seconds)
 
-    def merge_users(self, collections: Mapping[str, Sequence[bytes]], *, database: str | None) -> None:
+    def merge_users(self, collections: Mapping[str, Sequence[tuple[bytes, int]]], *, database: str | None) -> None:
         """Bring users and roles back the way mongorestore does: through two temporary collections.
 
         Nobody is removed: users and roles that the target has and the backup has not, stay.
 
         Args:
-            collections: Batches of raw documents under `system.users` and `system.roles`.
+            collections: Batches of raw documents, each with their number, under `system.users` and `system.roles`.
             database: Only those of this database, or None for all.
         """
         temporary = {"system.users": "tempusers", "system.roles": "temproles"}
@@ -292,8 +292,8 @@ class MongoTarget:
                 for name, batches in collections.items():
                     place = temporary[name]
                     admin.drop_collection(place)
-                    for batch in batches:
-                        admin.command({"insert": place, "documents": [RawDocuments(batch)]})
+                    for batch, count in batches:
+                        self.insert(Namespace("admin", place), batch, count, again=False)
                     command["tempUsersCollection" if name == "system.users" else "tempRolesCollection"] = (
                         f"admin.{place}"
                     )
@@ -303,8 +303,12 @@ class MongoTarget:
                     admin.drop_collection(place)
 
 
-def _check_majority(reply: Mapping[str, Any], namespace: Namespace) -> None:
-    """The driver does not raise this for a command that is sent as it is."""
+def check_majority(reply: Mapping[str, Any], namespace: Namespace) -> None:
+    """See that a majority of the replica set has a write: the driver does not raise this for a command as it is.
+
+    Raises:
+        TargetUnavailable: Where it has not, or not yet.
+    """
     error = reply.get("writeConcernError")
     if error:
         raise TargetUnavailable(
