@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from prefect import flow
@@ -19,7 +19,7 @@ from flows.tasks.publish import name_run
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.restoring import Manner, Precautions, carry_out
 from flows.tasks.run import open_run
-from flows.tasks.settings import MOST_IN_FLIGHT, check_in_flight
+from flows.tasks.settings import MOST_IN_FLIGHT, approval_patience, check_in_flight
 from flows.tasks.target import plan_restore_into
 
 
@@ -47,7 +47,7 @@ def restore(
     maintenance: str | None = None,
     dry_run: bool = False,
     approval: bool = False,
-    approval_minutes: int = 60,
+    approval_minutes: float = 60,
     safety_backup: bool = True,
     hold_ttl: bool = False,
     prove: bool = True,
@@ -87,6 +87,7 @@ def restore(
     """
     check_in_flight(segments_in_flight)
     check_before(before, backup)
+    patience = approval_patience(approval, approval_minutes)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     procedure = load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure()
@@ -100,7 +101,7 @@ def restore(
             Precautions(
                 confirm,
                 into_source,
-                timedelta(minutes=approval_minutes) if approval else None,
+                patience,
                 safety_plan(plan) if safety_backup else "",
             ),
             Manner(preserve_uuid, hold_ttl, prove, segments_in_flight),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 
 from prefect import flow
@@ -19,11 +18,12 @@ from flows.tasks.options import threads
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.restoring import Manner, Precautions, carry_out
 from flows.tasks.run import Run, open_run, shown_progress
+from flows.tasks.settings import approval_patience
 from flows.tasks.target import plan_restore_into
 
 # Not `restore-archive`: that is the page of `restore` for a plan of the name `archive`.
 _PAGE = "archive-restore"
-_PROGRESS = "archive-restore-read-progress"
+_PROGRESS = "progress-archive-restore-read"
 
 
 @flow(name="restore-archive", flow_run_name="restore archive {key}", task_runner=threads(4), persist_result=False)
@@ -42,7 +42,7 @@ def restore_archive(
     maintenance: str | None = None,
     dry_run: bool = False,
     approval: bool = False,
-    approval_minutes: int = 60,
+    approval_minutes: float = 60,
     safety_backup: bool = True,
     hold_ttl: bool = False,
     prove: bool = True,
@@ -77,6 +77,7 @@ def restore_archive(
         What was restored, or would be, and what the archive holds besides.
     """
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
+    patience = approval_patience(approval, approval_minutes)
     parse_rename(rename or {})  # a download may take an hour
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     with open_run() as run:
@@ -89,7 +90,7 @@ def restore_archive(
             Precautions(
                 confirm,
                 True,  # an archive does not tell what it was taken of
-                timedelta(minutes=approval_minutes) if approval else None,
+                patience,
                 safety_plan("archive") if safety_backup else "",
             ),
             Manner(preserve_uuid, hold_ttl, prove, in_flight=1),

@@ -55,7 +55,7 @@ def wait_for_approval(page: str, *, patience: timedelta) -> str:
         answer = cast(
             Approval,
             cast(Any, pause_flow_run)(
-                wait_for_input=form, timeout=int(patience.total_seconds()), poll_interval=_LOOK_EVERY_SECONDS
+                wait_for_input=form, timeout=max(1, int(patience.total_seconds())), poll_interval=_LOOK_EVERY_SECONDS
             ),
         )
     except FlowPauseTimeout as error:

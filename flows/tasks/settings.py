@@ -11,6 +11,7 @@ from flows.core.errors import ConfigurationError
 from flows.core.retention import RetentionPolicy
 
 MOST_IN_FLIGHT = 16  # more would only wait for the same disk and the same server
+MOST_APPROVAL_MINUTES = 7 * 24 * 60
 
 
 def check_in_flight(segments: int) -> None:
@@ -26,6 +27,22 @@ def check_in_flight(segments: int) -> None:
             expected=f"1 to {MOST_IN_FLIGHT}",
             got=segments,
         )
+
+
+def approval_patience(wanted: bool, minutes: float) -> timedelta | None:
+    """How long a run waits for a second person; None where nobody is asked.
+
+    Raises:
+        ConfigurationError: Where nobody could answer in that time, or a process would wait for weeks.
+    """
+    if not 0 < minutes <= MOST_APPROVAL_MINUTES:
+        raise ConfigurationError(
+            "the time to wait for an approval is out of range",
+            hint="The run, and with it the worker's slot, waits for so long.",
+            expected=f"more than 0, at most {MOST_APPROVAL_MINUTES} minutes",
+            got=minutes,
+        )
+    return timedelta(minutes=minutes) if wanted else None
 
 
 class Overlap(StrEnum):

@@ -225,6 +225,12 @@ def test_a_spool_disk_that_fills_up(mongo_client: Client, database: str, repo: R
             "HINT: Turn `include_users` off here, and on in the backups to come.",
             id="users",
         ),
+        pytest.param(
+            {"approval_minutes": -5},
+            "the time to wait for an approval is out of range (expected='more than 0, at most 10080 minutes', got=-5.0)\n"
+            "HINT: The run, and with it the worker's slot, waits for so long.",
+            id="patience",
+        ),
     ],
 )
 def test_a_parameter_of_a_restore_that_cannot_work(

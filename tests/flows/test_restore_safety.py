@@ -181,5 +181,5 @@ def test_without_an_approval_in_time_nothing_is_written(mongo_client: Client, in
     back_up(databases=[invoices])
     mongo_client.drop_database(invoices)
     with pytest.raises(Refused, match="nobody approved this restore in time"):
-        restore(into_source=True, approval=True, approval_minutes=0)
+        restore(into_source=True, approval=True, approval_minutes=0.01)
     assert invoices not in mongo_client.list_database_names()
