@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ from flows.core.document_page import (
     documents_report,
 )
 from flows.core.document_plan import DocumentPlan, ExistingDocuments, Into, request_documents
+from flows.core.manifest import SegmentRecord
 from flows.core.report import format_count
 from flows.tasks.blocks import load_block
 from flows.tasks.documents import (
@@ -34,7 +34,7 @@ from flows.tasks.find import find_backup
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run, publish_page
 from flows.tasks.restore_job import RestoreJob
-from flows.tasks.run import Run, last_result, open_run, shown_progress
+from flows.tasks.run import Run, open_run, overlapped, shown_progress
 from flows.tasks.settings import MOST_IN_FLIGHT, check_in_flight
 
 
@@ -102,7 +102,7 @@ def restore_documents(
         run.expect(sum(s.bytes for s in decided.segments) + decided.record.content.bytes, f"documents of {namespace}")
         with (
             scratch_dropped(run, job, decided.scratch),
-            shown_progress(run, key=f"restore-documents-progress-{plan}", description="Restore of documents"),
+            shown_progress(run, key=f"progress-restore-documents-{plan}", description="Restore of documents"),
         ):
             make_scratch_collection(job, decided)
             load_segments(run, job, decided, segments_in_flight)
@@ -118,16 +118,13 @@ def restore_documents(
 
 def load_segments(run: Run, job: RestoreJob, plan: DocumentPlan, in_flight: int) -> None:
     """Fetch the segments that hold the namespace and load it; while some are loaded, the next are fetched."""
-    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
-    for segment in plan.segments:
-        if len(flying) == in_flight:
-            last_result(flying.popleft())
+
+    def submit(segment: SegmentRecord) -> tuple[PrefectFuture[Any], ...]:
         path = fetch.submit(job, segment)
-        flying.append((path, load_scratch.submit(job, plan, segment, path, return_state=False)))
-        for future in flying[-1]:
-            run.watch(future)
-    while flying:
-        last_result(flying.popleft())
+        return path, load_scratch.submit(job, plan, segment, path, return_state=False)
+
+    for _ in overlapped(run, plan.segments, submit, most=in_flight):
+        pass
 
 
 def publish(job: RestoreJob, plan: DocumentPlan, diff: DocumentDiff, done: str) -> None:

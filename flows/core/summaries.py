@@ -71,7 +71,7 @@ class InventoryRow:
         return {
             "plan": self.plan,
             "backup": self.backup,
-            "taken": f"{self.taken:%Y-%m-%d %H:%M:%S}",
+            "taken (UTC)": f"{self.taken:%Y-%m-%d %H:%M:%S}",
             "age": format_duration(self.age),
             "documents": _known(self.documents, format_count),
             "BSON": _known(self.bytes, format_bytes),
@@ -247,7 +247,11 @@ def restore_report(
     wrong = sum(bool(proof.differences) for proof in proofs)
     read_back = sum(proof.content is not None for proof in proofs)
     unread = sum(record.kind is not Kind.VIEW for record in (item.record for item in plan.items)) - read_back
-    done = "FAILED: the target is not what the manifest says" if wrong else "Complete: the target is the backup"
+    done = (
+        "FAILED: the target is not what the manifest says"
+        if wrong
+        else "Complete: what was compared is as in the manifest"
+    )
     lines = [
         f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from flows.core.compress import Compression
 from flows.core.errors import BackupError, Refused
 from flows.core.keys import backup_id
 from flows.core.maintenance import Procedure, StepResult, maintenance_section
+from flows.core.manifest import SegmentRecord
 from flows.core.proof import NamespaceProof, check_proofs
 from flows.core.restore_plan import RestoreItem, RestorePlan, RestoreProgress
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
@@ -29,7 +29,7 @@ from flows.tasks.maintenance import maintenance_window
 from flows.tasks.prune import prune_plan
 from flows.tasks.publish import publish_page, started_by
 from flows.tasks.restore_job import RestoreJob
-from flows.tasks.run import Run, last_result, shown_progress
+from flows.tasks.run import Run, overlapped, shown_progress
 from flows.tasks.settings import Overlap, Retention
 from flows.tasks.taking import take_backup
 from flows.tasks.target import create_views, finish, prepare
@@ -135,7 +135,7 @@ def carry_out(
         expected = sum(s.bytes for s in plan.segments) + (2 if manner.prove else 1) * plan.bytes
         run.expect(expected, f"restore {job.manifest.backup}")
         state = RestoreProgress(plan)
-        with state.told_on_failure(kept), shown_progress(run, key=f"{page}-progress", description="Restore"):
+        with state.told_on_failure(kept), shown_progress(run, key=f"progress-{page}", description="Restore"):
             prepare(job, plan, preserve_uuid=manner.preserve_uuid)
             proofs = load_segments(run, job, plan, state, manner, archive)
             proofs += create_views(job, plan)
@@ -185,7 +185,6 @@ def load_segments(
     run: Run, job: RestoreJob, plan: RestorePlan, state: RestoreProgress, manner: Manner, archive: Path | None
 ) -> list[NamespaceProof]:
     """Fetch and load every segment; while some are loaded, the next are fetched, and what is complete is finished."""
-    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
     finishing: list[PrefectFuture[tuple[NamespaceProof, ...]]] = []
     finish_items: Callable[[tuple[RestoreItem, ...]], PrefectFuture[tuple[NamespaceProof, ...]]]
     finish_items = partial(finish.submit, job, read_back=manner.prove, hold_ttl=manner.hold_ttl)
@@ -195,17 +194,13 @@ def load_segments(
             finishing.append(finish_items(completed))
             run.watch(finishing[-1])
 
-    finish_completed()  # collections without documents
-    for segment in plan.segments:
-        if len(flying) == manner.in_flight:
-            state.loaded(last_result(flying.popleft()).name)
-            finish_completed()
+    def submit(segment: SegmentRecord) -> tuple[PrefectFuture[Any], ...]:
         fetched = fetch.submit(job, segment) if archive is None else None
         loaded = load.submit(job, plan, segment, fetched or archive, return_state=False)
-        flying.append((fetched, loaded) if fetched is not None else (loaded,))
-        for future in flying[-1]:
-            run.watch(future)
-    while flying:
-        state.loaded(last_result(flying.popleft()).name)
+        return (fetched, loaded) if fetched is not None else (loaded,)
+
+    finish_completed()  # collections without documents
+    for loaded in overlapped(run, plan.segments, submit, most=manner.in_flight):
+        state.loaded(loaded.name)
         finish_completed()
     return [proof for future in finishing for proof in future.result()]

@@ -9,10 +9,11 @@ import os
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture
@@ -30,6 +31,7 @@ _REPORT_EVERY_SECONDS = 10.0
 _SETTLE_SECONDS = 15.0
 
 _runs: dict[str, Run] = {}
+T = TypeVar("T")
 
 
 class Run:
@@ -106,6 +108,31 @@ def last_result(stages: Iterable[PrefectFuture[Any]]) -> Any:
     return result
 
 
+def overlapped(
+    run: Run, items: Iterable[T], submit: Callable[[T], tuple[PrefectFuture[Any], ...]], *, most: int
+) -> Iterator[Any]:
+    """Send items through their stages, a few at a time, and give what the last stage of each returned, in order.
+
+    The stages of different items overlap. An item begins when the oldest under way is done, so that no more than
+    `most` of them rest in the spool.
+
+    Args:
+        run: The flow run.
+        items: What goes through.
+        submit: Starts the stages of one item; gives them in the order in which they hand over.
+        most: How many items are worked on at a time.
+    """
+    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
+    for item in items:
+        if len(flying) == most:
+            yield last_result(flying.popleft())
+        flying.append(submit(item))
+        for future in flying[-1]:
+            run.watch(future)
+    while flying:
+        yield last_result(flying.popleft())
+
+
 def current(identifier: str) -> Run:
     """The run of this id in this process."""
     return _runs[identifier]
@@ -121,7 +148,9 @@ def spool_root() -> Path:
 def open_run() -> Iterator[Run]:
     """Make the spool folder of this flow run, sweep those of dead runs, and clean up whatever happens."""
     send_logs()
-    gc.freeze()  # what was imported stays to the end, and looking through it there takes as long as half the imports
+    if not gc.get_freeze_count():  # once: a process of many runs would keep what each of them left
+        # What was imported stays to the end, and looking through it there takes as long as half the imports.
+        gc.freeze()
     identifier = str(flow_run.id)
     with Spool(spool_root(), identifier) as spool:
         for name in spool.sweep():

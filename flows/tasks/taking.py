@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ from prefect.futures import PrefectFuture
 from flows.core.assemble import assemble_manifest
 from flows.core.keys import backup_time
 from flows.core.manifest import Manifest, SegmentRecord
+from flows.core.segments import SegmentPlan
 from flows.core.selection import Selection
 from flows.core.summaries import backup_page
 from flows.core.version import versions
@@ -23,7 +23,7 @@ from flows.tasks.job import BackupJob
 from flows.tasks.plan import plan as plan_backup
 from flows.tasks.plan import prepare_store
 from flows.tasks.publish import publish_page
-from flows.tasks.run import Run, last_result, shown_progress
+from flows.tasks.run import Run, overlapped, shown_progress
 from flows.tasks.upload import upload
 from flows.tasks.verify import verify
 
@@ -46,7 +46,7 @@ def take_backup(
     prepare_store(job)
     # Reading and compressing pass every byte once; what is left for the store is not known before.
     run.expect(int(2 * planned.bytes / 0.9), f"backup {job.backup}")
-    with shown_progress(run, key=f"backup-progress-{job.plan}", description=f"Backup {job.backup}"):
+    with shown_progress(run, key=f"progress-backup-{job.plan}", description=f"Backup {job.backup}"):
         records = store_segments(run, job, planned, in_flight)
     manifest = assemble_manifest(
         plan=job.plan,
@@ -69,15 +69,12 @@ def take_backup(
 def store_segments(run: Run, job: BackupJob, planned: SourcePlan, in_flight: int) -> list[SegmentRecord]:
     """Send every segment through its stages; while one is uploaded, the next is compressed and a third is read.
 
-    Segments are read one after the other, because the source is one server. A new segment begins when the
-    oldest in flight is verified, so that no more than `in_flight` of them rest in the spool.
+    Segments are read one after the other, because the source is one server.
     """
-    records: list[SegmentRecord] = []
-    flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
     dumped: PrefectFuture[DumpedSegment] | None = None
-    for segment in planned.segments:
-        if len(flying) == in_flight:
-            records.append(last_result(flying.popleft()))
+
+    def submit(segment: SegmentPlan) -> tuple[PrefectFuture[Any], ...]:
+        nonlocal dumped
         dumped = dump.submit(
             job,
             segment,
@@ -88,8 +85,6 @@ def store_segments(run: Run, job: BackupJob, planned: SourcePlan, in_flight: int
         )
         packed = compress.submit(job, dumped, return_state=False)
         stored = upload.submit(job, segment.index, packed, return_state=False)
-        flying.append((dumped, packed, stored, verify.submit(job, dumped, packed, stored, return_state=False)))
-        for future in flying[-1]:
-            run.watch(future)
-    records += [last_result(stages) for stages in flying]
-    return records
+        return dumped, packed, stored, verify.submit(job, dumped, packed, stored, return_state=False)
+
+    return list(overlapped(run, planned.segments, submit, most=in_flight))

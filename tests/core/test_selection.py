@@ -13,6 +13,7 @@ from flows.core.selection import (
     choose_databases,
     choose_namespaces,
     compile_pattern,
+    escape_pattern,
     is_system,
     unused_excludes,
 )
@@ -45,7 +46,7 @@ def test_patterns_match_as_in_mongorestore(pattern: str, name: str, matches: boo
 
 @given(st.text(min_size=1).filter(lambda text: "$" not in text))
 def test_an_escaped_name_matches_itself_alone(name: str) -> None:
-    escaped = name.replace("\\", "\\\\").replace("*", "\\*")
+    escaped = escape_pattern(name)
     assert compile_pattern(escaped).fullmatch(name)
     assert not compile_pattern(escaped).fullmatch(name + "x")
 

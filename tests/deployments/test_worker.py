@@ -229,7 +229,7 @@ def test_runs_by_hand_complete_as_deployed(
     )
     for run, words in (
         (shown, "Plan: nothing has been written"),
-        (written, "Complete: the target is the backup"),
+        (written, "Complete: what was compared is as in the manifest"),
     ):
         operation.complete(run)
         assert words in operation.artifacts(run)["restore-default"]

@@ -46,7 +46,7 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     assert main(["inventory", "--plan", "default"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
-        "plan", "backup", "taken", "age", "documents", "BSON", "stored", "segments", "consistency", "state",
+        "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency", "state",
     ]  # fmt: skip
     assert made in lines[2]
     (repo.folder / "default" / "backups" / made / "manifest.json").write_text("{")
@@ -74,7 +74,7 @@ def test_archives_of_mongodump_in_the_root_are_listed_as_foreign(invoices: str, 
     assert rows[1].taken == datetime(2026, 3, 6, 4, 0, tzinfo=UTC)
     assert abs(rows[1].age - (datetime.now(UTC) - rows[1].taken)) < timedelta(minutes=5)
     cells = rows[1].cells()
-    assert (cells["taken"], cells["stored"], cells["documents"]) == ("2026-03-06 04:00:00", "1.5 KiB", "-")
+    assert (cells["taken (UTC)"], cells["stored"], cells["documents"]) == ("2026-03-06 04:00:00", "1.5 KiB", "-")
     assert [row.backup for row in inventory(plan="default")] == [keys[1], keys[2], made]
     assert [row.backup for row in inventory(plan="My_Plan")] == [keys[0]]
 

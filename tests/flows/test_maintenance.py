@@ -134,7 +134,7 @@ def test_steps_run_in_order_around_the_restore_and_are_reported(
     tasks = {"before: stop-backend", "before: stop-worker", "after: start-worker", "after: healthy"}
     eventually(lambda: tasks <= {task.name for task in task_runs(run.id)}, "a task for every step")
     shown = page(run.id)
-    assert "Complete: the target is the backup" in shown
+    assert "Complete: what was compared is as in the manifest" in shown
     assert shown.count("| ok |") == 5
     assert "after: healthy: done in" in "\n".join(logged(run.id))
 

@@ -90,7 +90,7 @@ def test_the_zoo_of_the_official_mongodump_comes_back(mongo_client: Client, repo
     assert len(mongo_client[copy]["view_of_view"].find().to_list()) == 3
     assert mongo_client[copy]["metrics"].count_documents({}) == 400
     assert report.namespaces == len(metadata)
-    assert "Complete: the target is the backup" in page()
+    assert "Complete: what was compared is as in the manifest" in page()
     assert list(spool.iterdir()) == []
 
 
