@@ -9,6 +9,7 @@ from prefect import flow
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.maintenance import Procedure
+from flows.core.merge import Duplicates
 from flows.core.restore_plan import RestoreMode, check_before, safety_plan
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport
@@ -19,7 +20,7 @@ from flows.tasks.publish import name_run
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.restoring import Manner, Precautions, carry_out
 from flows.tasks.run import open_run
-from flows.tasks.settings import MOST_IN_FLIGHT, approval_patience, check_in_flight
+from flows.tasks.settings import MOST_IN_FLIGHT, WriteConcern, approval_patience, check_in_flight
 from flows.tasks.target import plan_restore_into
 
 
@@ -39,6 +40,7 @@ def restore(
     include: list[str] | None = None,
     exclude: list[str] | None = None,
     mode: RestoreMode = RestoreMode.INTO_NEW,
+    duplicates: Duplicates = Duplicates.KEEP,
     rename: dict[str, str] | None = None,
     include_users: bool = False,
     preserve_uuid: bool = False,
@@ -51,6 +53,7 @@ def restore(
     safety_backup: bool = True,
     hold_ttl: bool = False,
     prove: bool = True,
+    write_concern: WriteConcern = WriteConcern.MAJORITY,
     segments_in_flight: int = 3,
 ) -> RestoreReport:
     """
@@ -65,21 +68,26 @@ def restore(
         databases: Databases of the backup to restore; none means all.
         include: Patterns `database.collection` with `*`; only namespaces that match one are restored.
         exclude: Patterns of namespaces to leave out; they win over `include`.
-        mode: `into_new` refuses if a collection exists already; `replace` drops what the backup holds, then loads.
+        mode: `into_new` refuses if a collection exists already; `replace` drops what the backup holds, then loads;
+            `merge` adds what is missing to the collections that are there.
+        duplicates: With `merge`, documents that the target has with other content: `keep` those of the target,
+            `overwrite` them, or `fail` at the first.
         rename: Old to new names: `{"mpg": "mpg_restored"}` a database, `{"mpg.invoices": "mpg.invoices_old"}` a
             collection, `{"mpg.*": "copy.*"}` or `{"$db$.logs": "logs.$db$"}` a pattern. The first that matches wins.
         include_users: Merge the users and roles of the backup into the target; nobody is removed.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         into_source: The target may be the very MongoDB that the backup was taken of.
-        confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
+        confirm: To replace or overwrite: type the name of the database concerned; several separated by commas.
         maintenance: Name of the MongoDB Backup Maintenance Window block: what is stopped before, and started after.
         dry_run: Only show the plan; write nothing.
         approval: Pause before anything is written, until a second person resumes the run in the UI and approves.
         approval_minutes: How long to wait for that [min].
-        safety_backup: First back up what will be dropped, into the same store as plan `<plan>-before-restore`; the
+        safety_backup: First back up what will be overwritten, into the same store as plan `<plan>-before-restore`; the
             user of the target needs the role `backup` too.
         hold_ttl: Keep restored documents from expiring; the report has the commands that turn TTL indexes on again.
         prove: At the end read everything back and compare its content digest; without it documents are only counted.
+        write_concern: `majority` waits with each batch until a majority of the replica set has it; `primary` only at
+            the end, which is faster where members are far apart.
         segments_in_flight: How many segments are worked on at a time; bounds disk and memory, at most 16.
 
     Returns:
@@ -97,14 +105,22 @@ def restore(
         done = carry_out(
             run,
             job,
-            partial(plan_restore_into, job, selection, mode=mode, rename=rename or {}, users=include_users),
+            partial(
+                plan_restore_into,
+                job,
+                selection,
+                mode=mode,
+                rename=rename or {},
+                users=include_users,
+                duplicates=duplicates,
+            ),
             Precautions(
                 confirm,
                 into_source,
                 patience,
                 safety_plan(plan) if safety_backup else "",
             ),
-            Manner(preserve_uuid, hold_ttl, prove, segments_in_flight),
+            Manner(preserve_uuid, hold_ttl, prove, write_concern is WriteConcern.MAJORITY, segments_in_flight),
             procedure,
             page=f"restore-{plan}",
             dry_run=dry_run,

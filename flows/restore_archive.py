@@ -9,6 +9,7 @@ from prefect import flow
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_report
 from flows.core.maintenance import Procedure
+from flows.core.merge import Duplicates
 from flows.core.rename import parse_rename
 from flows.core.restore_plan import RestoreMode, safety_plan
 from flows.core.selection import Selection
@@ -35,6 +36,7 @@ def restore_archive(
     include: list[str] | None = None,
     exclude: list[str] | None = None,
     mode: RestoreMode = RestoreMode.INTO_NEW,
+    duplicates: Duplicates = Duplicates.KEEP,
     rename: dict[str, str] | None = None,
     include_users: bool = False,
     preserve_uuid: bool = False,
@@ -59,16 +61,19 @@ def restore_archive(
         databases: Databases of the archive to restore; none means all.
         include: Patterns `database.collection` with `*`; only namespaces that match one are restored.
         exclude: Patterns of namespaces to leave out; they win over `include`.
-        mode: `into_new` refuses if a collection exists already; `replace` drops what the archive holds, then loads.
+        mode: `into_new` refuses if a collection exists already; `replace` drops what the archive holds, then loads;
+            `merge` adds what is missing to the collections that are there.
+        duplicates: With `merge`, documents that the target has with other content: `keep` those of the target,
+            `overwrite` them, or `fail` at the first.
         rename: Old to new names, as with `restore`: databases, collections or patterns.
         include_users: Merge the users and roles of the archive into the target; nobody is removed.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
-        confirm: With `replace`: type the name of the database that is overwritten; several separated by commas.
+        confirm: To replace or overwrite: type the name of the database concerned; several separated by commas.
         maintenance: Name of the MongoDB Backup Maintenance Window block: what is stopped before, and started after.
         dry_run: Only check the archive and show the plan; write nothing.
         approval: Pause before anything is written, until a second person resumes the run in the UI and approves.
         approval_minutes: How long to wait for that [min].
-        safety_backup: First back up what will be dropped, into the same store as plan `archive-before-restore`; the
+        safety_backup: First back up what will be overwritten, into the same store as plan `archive-before-restore`; the
             user of the target needs the role `backup` too.
         hold_ttl: Keep restored documents from expiring; the report has the commands that turn TTL indexes on again.
         prove: At the end read everything back and compare its content digest; without it documents are only counted.
@@ -86,14 +91,22 @@ def restore_archive(
         done = carry_out(
             run,
             job,
-            partial(plan_restore_into, job, selection, mode=mode, rename=rename or {}, users=include_users),
+            partial(
+                plan_restore_into,
+                job,
+                selection,
+                mode=mode,
+                rename=rename or {},
+                users=include_users,
+                duplicates=duplicates,
+            ),
             Precautions(
                 confirm,
                 True,  # an archive does not tell what it was taken of
                 patience,
                 safety_plan("archive") if safety_backup else "",
             ),
-            Manner(preserve_uuid, hold_ttl, prove, in_flight=1),
+            Manner(preserve_uuid, hold_ttl, prove, majority=True, in_flight=1),
             load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure(),
             page=_PAGE,
             dry_run=dry_run,

@@ -12,13 +12,13 @@ from blocks import BackupStore, MongoDBTarget
 from flows.core.document_diff import DocumentDiff
 from flows.core.document_page import (
     DocumentsReport,
-    WrittenDocuments,
     check_matching,
     documents_page,
     documents_report,
 )
 from flows.core.document_plan import DocumentPlan, ExistingDocuments, Into, request_documents
 from flows.core.manifest import SegmentRecord
+from flows.core.proof import Merged
 from flows.core.report import format_count
 from flows.tasks.blocks import load_block
 from flows.tasks.documents import (
@@ -109,7 +109,7 @@ def restore_documents(
             diff = compare_documents(job, decided)
             publish(job, decided, diff, "Differences: nothing has been written")
             check_matching(decided, diff)
-            written = WrittenDocuments() if dry_run else write_matching(job, decided)
+            written = Merged() if dry_run else write_matching(job, decided)
         if not dry_run:
             numbers = f"{format_count(written.inserted)} inserted, {format_count(written.replaced)} replaced"
             publish(job, decided, diff, f"Complete: {numbers}, each read again; below is what was there before")

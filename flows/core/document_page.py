@@ -9,15 +9,8 @@ from flows.core.document_diff import Difference, DocumentDiff
 from flows.core.document_plan import DocumentPlan, Into
 from flows.core.errors import ConfigurationError, Refused
 from flows.core.manifest import Manifest
+from flows.core.proof import Merged
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenDocuments:
-    """What was written, and read again as it was written."""
-
-    inserted: int = 0
-    replaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,7 @@ def check_matching(plan: DocumentPlan, diff: DocumentDiff) -> None:
 
 
 def documents_report(
-    plan: DocumentPlan, manifest: Manifest, diff: DocumentDiff, written: WrittenDocuments, *, dry_run: bool
+    plan: DocumentPlan, manifest: Manifest, diff: DocumentDiff, written: Merged, *, dry_run: bool
 ) -> DocumentsReport:
     """The small value."""
     return DocumentsReport(

@@ -17,6 +17,29 @@ _ID_INDEX = "_id_"
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of documents that were written into a collection that has some."""
+
+    inserted: int = 0
+    replaced: int = 0
+    kept: int = 0  # the target has another document under the same `_id`, and it stayed
+    equal: int = 0  # the target had it already, perhaps from an earlier try
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(
+            self.inserted + other.inserted,
+            self.replaced + other.replaced,
+            self.kept + other.kept,
+            self.equal + other.equal,
+        )
+
+    @property
+    def documents(self) -> int:
+        """All of them."""
+        return self.inserted + self.replaced + self.kept + self.equal
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceProof:
     """One namespace of the target after a restore."""
 
@@ -26,6 +49,7 @@ class NamespaceProof:
     metadata: bool  # whether options and indexes were compared; the role `restore` may not list them
     differences: tuple[str, ...]  # from the manifest; none is what everybody wants
     resume: tuple[str, ...] = ()  # commands that turn on the expiry that was held
+    merged: Merged | None = None  # what became of the documents where the collection had some; they are not its content
 
 
 def differences_of_content(expected: Content, got: Content) -> list[str]:
@@ -37,7 +61,22 @@ def differences_of_content(expected: Content, got: Content) -> list[str]:
     return [f"content digest {expected.digest} expected, {got.digest} found"]
 
 
-def differences_of_metadata(expected: CollectionMetadata, got: CollectionMetadata) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class MetadataDifference:
+    """One option or index that is not as in the manifest."""
+
+    what: str  # "option" or "index"
+    name: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name!r} {self.how}"
+
+
+MISSING, EXTRA, OTHER = "is missing", "is not in the backup", "differs"
+
+
+def differences_of_metadata(expected: CollectionMetadata, got: CollectionMetadata) -> list[MetadataDifference]:
     """Say in which way options and indexes are not those of the manifest. The order of indexes means nothing."""
     wanted, there = _indexes(expected), _indexes(got)
     if _ID_INDEX not in wanted:
@@ -52,15 +91,15 @@ def _indexes(metadata: CollectionMetadata) -> dict[str, Any]:
     }
 
 
-def _differences(what: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+def _differences(what: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[MetadataDifference]:
     found = []
     for name in sorted(expected.keys() | got.keys()):
         if name not in got:
-            found.append(f"{what} {name!r} is missing")
+            found.append(MetadataDifference(what, name, MISSING))
         elif name not in expected:
-            found.append(f"{what} {name!r} is not in the backup")
+            found.append(MetadataDifference(what, name, EXTRA))
         elif encode_exactly({"": expected[name]}) != encode_exactly({"": got[name]}):
-            found.append(f"{what} {name!r} differs")
+            found.append(MetadataDifference(what, name, OTHER))
     return found
 
 

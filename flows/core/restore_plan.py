@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 from flows.core.archive import is_users
-from flows.core.errors import BackupError, ConfigurationError, Refused, RestoreIncomplete, TargetNotEmpty
+from flows.core.errors import ConfigurationError, Refused, TargetNotEmpty
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
+from flows.core.merge import Duplicates, Existing, holds_expiry, notes, refusal, replaces_view
 from flows.core.names import Namespace
 from flows.core.rename import check_matches, choose_targets, parse_rename
 from flows.core.selection import Selection, choose_namespaces, escape_pattern
@@ -24,6 +25,7 @@ class RestoreMode(StrEnum):
 
     INTO_NEW = "into_new"
     REPLACE = "replace"
+    MERGE = "merge"
 
 
 class Action(StrEnum):
@@ -31,7 +33,9 @@ class Action(StrEnum):
 
     CREATE = "create"
     REPLACE = "drop, then create"
-    REFUSE = "REFUSED: it exists"
+    MERGE = "add what is missing"
+    LEAVE = "leave as it is"
+    REFUSE = "REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class RestoreItem:
     action: Action
     present_documents: int | None  # in the target now; they are lost by a replacement; None: nobody may count them
     view_names: Mapping[str, str] = field(default_factory=dict)  # collections that a view has to look for elsewhere
+    refusal: str = ""  # why, with `Action.REFUSE`
+    expires: bool = False  # the collection that is merged into deletes documents by a rule of its own
 
     @property
     def data_target(self) -> Namespace:
@@ -71,6 +77,7 @@ class RestorePlan:
     target: str = ""  # what the operator should know of the server
     own_source: bool = False  # the target is the MongoDB that the backup was taken of
     warnings: tuple[str, ...] = ()
+    duplicates: Duplicates = Duplicates.KEEP
 
     @property
     def documents(self) -> int:
@@ -88,30 +95,66 @@ class RestorePlan:
         return tuple(item for item in self.items if item.action is Action.REPLACE)
 
     @property
+    def merged(self) -> tuple[RestoreItem, ...]:
+        """What is there and gets the documents that it lacks."""
+        return tuple(item for item in self.items if item.action is Action.MERGE)
+
+    @property
+    def endangered(self) -> tuple[RestoreItem, ...]:
+        """What will be dropped, or loses documents to those of the backup."""
+        return self.replaced + (self.merged if self.duplicates is Duplicates.OVERWRITE else ())
+
+    @property
     def overwritten(self) -> Selection:
-        """What will be dropped, as a backup of it is selected."""
-        names = [item.target for item in self.replaced]
+        """What is endangered, as a backup of it is selected."""
+        names = [item.target for item in self.endangered]
         patterns = tuple(escape_pattern(str(name)) for name in names)
         return Selection(tuple(sorted({name.database for name in names})), patterns)
 
     @property
     def confirmation(self) -> str:
-        """What the operator has to type: the databases in which something is dropped; empty where nothing is."""
-        return ",".join(sorted({item.target.database for item in self.replaced}))
+        """What the operator has to type: the databases in which something is endangered; empty where nothing is."""
+        return ",".join(sorted({item.target.database for item in self.endangered}))
 
     def check_free(self) -> None:
-        """Refuse to add to what is there, where everything was to be new.
+        """Refuse to write to what is there, where everything was to be new or it cannot be added to.
 
         Raises:
-            TargetNotEmpty: In mode `into_new` where the target has one of the namespaces.
+            TargetNotEmpty: Where the target has a namespace that stands against the restore.
         """
-        taken = [item.target for item in self.items if item.action is Action.REFUSE]
-        if taken:
+        refused = sorted((item.target, item.refusal) for item in self.items if item.action is Action.REFUSE)
+        if not refused:
+            return
+        namespace, why = refused[0]
+        if self.mode is RestoreMode.MERGE:
             raise TargetNotEmpty(
-                "the target already has namespaces that this restore would write",
-                hint="Restore into another database with `rename`, or replace them with mode `replace`.",
-                namespaces=len(taken),
-                first=str(min(taken)),
+                f"a namespace cannot be merged into what the target has: {why}",
+                hint="Leave it out with `exclude`, or restore it into another database with `rename`.",
+                namespaces=len(refused),
+                first=str(namespace),
+            )
+        raise TargetNotEmpty(
+            "the target already has namespaces that this restore would write",
+            hint="Restore into another database with `rename`, add what is missing with mode `merge`, or replace them "
+            "with mode `replace`.",
+            namespaces=len(refused),
+            first=str(namespace),
+        )
+
+    def check_expiry(self, *, hold: bool) -> None:
+        """Refuse to keep documents from expiring in collections whose expiry this restore does not touch.
+
+        Raises:
+            Refused: Where expiry is to be held and a collection that is merged into has rules in force.
+        """
+        expiring = [item.target for item in self.merged if item.expires]
+        if hold and expiring:
+            raise Refused(
+                "a collection that documents are added to deletes old ones by a rule of its own",
+                hint="Turn that rule off in the target first, with collMod and a huge expireAfterSeconds, or leave "
+                "`hold_ttl` off, or exclude the collection.",
+                namespaces=len(expiring),
+                first=str(min(expiring)),
             )
 
     def check_source(self, *, allowed: bool) -> None:
@@ -149,8 +192,8 @@ class RestorePlan:
         """
         if self.confirmation and typed.strip() != self.confirmation:
             raise Refused(
-                "this restore drops collections and was not confirmed",
-                hint=f"Set `confirm` to {self.confirmation!r} to replace {len(self.replaced)} namespaces, "
+                "this restore overwrites what is there and was not confirmed",
+                hint=f"Set `confirm` to {self.confirmation!r} to overwrite in {len(self.endangered)} namespaces, "
                 "or restore into another database with `rename`.",
                 expected=self.confirmation,
                 got=typed,
@@ -248,7 +291,8 @@ def plan_restore(
     mode: RestoreMode,
     rename: Mapping[str, str],
     users: bool,
-    existing: Mapping[Namespace, int | None],
+    existing: Mapping[Namespace, Existing],
+    duplicates: Duplicates = Duplicates.KEEP,
 ) -> RestorePlan:
     """Decide what a restore writes where.
 
@@ -258,7 +302,8 @@ def plan_restore(
         mode: What to do with namespaces that the target has.
         rename: As in `plan_targets`.
         users: Whether users and roles are merged into the target too.
-        existing: Documents of every namespace that the target has in the databases concerned; None: not known.
+        existing: Every namespace that the target has in the databases concerned; to merge, with its metadata.
+        duplicates: To merge: what happens to documents that both have.
 
     Raises:
         ConfigurationError: As in `plan_targets`, or for a view that would not see what it looks at.
@@ -266,20 +311,46 @@ def plan_restore(
     """
     held = _held(manifest)
     targets = plan_targets(manifest, selection, rename)
-    there = Action.REPLACE if mode is RestoreMode.REPLACE else Action.REFUSE
-    items = tuple(
-        RestoreItem(
-            record=held[namespace],
-            target=target,
-            action=there if target in existing else Action.CREATE,
-            present_documents=existing.get(target, 0),
-        )
-        for namespace, target in targets.items()
-    )
+    items = tuple(RestoreItem(held[namespace], target, Action.CREATE, 0) for namespace, target in targets.items())
+    if rename:
+        items = _views_following(items)
+    items = tuple(_against(item, existing.get(item.target), mode, duplicates) for item in items)
     user_names = _user_names(manifest, databases={n.database for n in targets}) if users else ()
     data = {held[namespace].data_namespace for namespace in targets} | set(user_names)
     segments = tuple(s for s in manifest.segments if any(entry.namespace in data for entry in s.entries))
-    return RestorePlan(manifest.backup, mode, _views_following(items) if rename else items, segments, user_names)
+    return RestorePlan(
+        manifest.backup,
+        mode,
+        items,
+        segments,
+        user_names,
+        warnings=tuple(_merge_notes(items, existing)),
+        duplicates=duplicates,
+    )
+
+
+def _against(item: RestoreItem, there: Existing | None, mode: RestoreMode, duplicates: Duplicates) -> RestoreItem:
+    """Decide what happens where the target has the namespace."""
+    if there is None:
+        return item
+    decide = partial(replace, item, present_documents=there.documents)
+    if mode is RestoreMode.REPLACE:
+        return decide(action=Action.REPLACE)
+    if mode is RestoreMode.INTO_NEW:
+        return decide(action=Action.REFUSE, refusal="it exists")
+    kind, metadata = item.record.kind, item.metadata()
+    if why := refusal(kind, metadata, there, duplicates):
+        return decide(action=Action.REFUSE, refusal=why)
+    if kind is Kind.VIEW:
+        return decide(action=Action.REPLACE if replaces_view(metadata, there, duplicates) else Action.LEAVE)
+    return decide(action=Action.MERGE, expires=holds_expiry(there))
+
+
+def _merge_notes(items: Iterable[RestoreItem], existing: Mapping[Namespace, Existing]) -> Iterator[str]:
+    for item in items:
+        if item.action in (Action.MERGE, Action.LEAVE):
+            for note in notes(item.record.kind, item.metadata(), existing[item.target]):
+                yield f"{item.target}: {note}"
 
 
 def _held(manifest: Manifest) -> dict[Namespace, NamespaceRecord]:
@@ -308,65 +379,3 @@ def _user_names(manifest: Manifest, databases: Iterable[str]) -> tuple[Namespace
             backup=manifest.backup,
         )
     return found
-
-
-class RestoreProgress:
-    """How far a restore has come, so that a failure can say in what state the target is."""
-
-    def __init__(self, plan: RestorePlan) -> None:
-        self._plan = plan
-        self._loaded: set[str] = set()
-        self._pending = [item for item in plan.items if item.record.kind is not Kind.VIEW]
-
-    def loaded(self, segment: str) -> None:
-        """Remember that all of a segment is in the target."""
-        self._loaded.add(segment)
-
-    def completed(self) -> tuple[RestoreItem, ...]:
-        """The collections whose documents are all there since this was asked last."""
-        missing = self._missing()
-        done = tuple(item for item in self._pending if item.record.data_namespace not in missing)
-        self._pending = [item for item in self._pending if item.record.data_namespace in missing]
-        return done
-
-    @contextmanager
-    def told_on_failure(self, kept: str) -> Iterator[None]:
-        """Add the state of the target to an error of ours that leaves the block.
-
-        Args:
-            kept: Plan and id of the backup of what was overwritten; empty where there is none.
-
-        Raises:
-            RestoreIncomplete: In place of the error, which is its cause.
-        """
-        try:
-            yield
-        except BackupError as error:
-            raise RestoreIncomplete(
-                f"the restore stopped: {error.message}; {self.sentence()}",
-                hint=f"{error.hint} To restore this or another backup again, use mode `replace` with `confirm`: "
-                "it drops what is there and begins anew.".strip()
-                + (f" What was there before is kept as {kept}." if kept else ""),
-                **error.facts,
-            ) from error
-
-    def sentence(self) -> str:
-        """The state of the target in one sentence."""
-        missing = self._missing()
-        whole = [item for item in self._plan.items if item.record.data_namespace not in missing]
-        partial = len(self._plan.items) - len(whole)
-        return (
-            f"the target has {len(self._loaded)} of {len(self._plan.segments)} segments, "
-            f"the documents of {len(whole)} namespaces are complete, {partial} are empty or incomplete, "
-            f"indexes and views may be missing"
-        )
-
-    def _missing(self) -> set[Namespace]:
-        """The archive's names of what has documents in segments that are not loaded."""
-        return {
-            entry.namespace
-            for segment in self._plan.segments
-            if segment.name not in self._loaded
-            for entry in segment.entries
-            if entry.totals.documents
-        }

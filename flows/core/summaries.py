@@ -178,8 +178,6 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
     """
     age = max(now - manifest.started, timedelta(0))
     stored = sum(segment.bytes for segment in plan.segments)
-    known = [item.present_documents for item in plan.replaced if item.present_documents is not None]
-    lost = ("" if len(known) == len(plan.replaced) else "at least ") + format_count(sum(known))
     lines = [
         f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",
@@ -194,8 +192,13 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"downloads {format_bytes(stored)} in {len(plan.segments)} segments",
         f"* **Estimate**: about {format_duration(timedelta(seconds=plan.bytes / _BYTES_PER_SECOND))} at "
         f"{format_bytes(_BYTES_PER_SECOND)} of BSON per second, and up to {format_bytes(plan.bytes)} of disk there",
-        f"* **Replaces**: {len(plan.replaced)} namespaces that hold {lost} documents"
-        + (f"; type `{plan.confirmation}` into `confirm`" if plan.confirmation else ""),
+        f"* **Replaces**: {_held_by(plan.replaced)}",
+        *(
+            [f"* **Adds to**: {_held_by(plan.merged)}; those that differ from the backup: {plan.duplicates.value}"]
+            if plan.merged
+            else []
+        ),
+        *([f"* **To confirm**: type `{plan.confirmation}` into `confirm`"] if plan.confirmation else []),
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
         *(f"* **Warning**: {warning}" for warning in (*manifest.warnings, *plan.warnings)),
         "",
@@ -206,7 +209,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
                     "from": str(item.record.namespace),
                     "to": str(item.target),
                     "kind": item.record.kind.value,
-                    "action": item.action.value,
+                    "action": f"{item.action.value}: {item.refusal}" if item.refusal else item.action.value,
                     "documents": format_count(item.record.content.documents),
                     "BSON": format_bytes(item.record.content.bytes),
                     "there now": _there_now(item),
@@ -246,7 +249,10 @@ def restore_report(
     """
     wrong = sum(bool(proof.differences) for proof in proofs)
     read_back = sum(proof.content is not None for proof in proofs)
-    unread = sum(record.kind is not Kind.VIEW for record in (item.record for item in plan.items)) - read_back
+    merged = [proof.merged for proof in proofs if proof.merged is not None]
+    collections = sum(item.record.kind is not Kind.VIEW for item in plan.items)
+    unread = collections - read_back - len(merged)
+    written = plan.documents - sum(counts.kept + counts.equal for counts in merged)
     done = (
         "FAILED: the target is not what the manifest says"
         if wrong
@@ -256,11 +262,13 @@ def restore_report(
         f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",
         f"* **{done}**",
-        f"* **Wrote**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
-        f"{format_bytes(plan.bytes)}, and {sum(proof.indexes for proof in proofs)} indexes",
+        f"* **Wrote**: {format_count(written)} documents in {len(plan.items)} namespaces"
+        + (f", of {format_count(plan.documents)} in the backup" if merged else f", {format_bytes(plan.bytes)}")
+        + f", and {sum(proof.indexes for proof in proofs)} indexes",
         f"* **Time to recover** (RTO): {format_duration(ended - begun)}",
         f"* **Age of the data** (RPO): {format_duration(max(begun - manifest.started, timedelta(0)))}",
         f"* **Read back**: {read_back} namespaces, compared by content digest"
+        + (f"; in {len(merged)} each document was compared with what was there" if merged else "")
         + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),
         f"* **Options and indexes**: compared in {sum(proof.metadata for proof in proofs)} of {len(proofs)} namespaces",
         f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
@@ -273,7 +281,7 @@ def restore_report(
             [
                 {
                     "namespace": str(proof.namespace),
-                    "documents": format_count(proof.content.documents) if proof.content else "-",
+                    "documents": _documents(proof),
                     "indexes built": str(proof.indexes),
                     "content digest": proof.content.digest[:16] if proof.content else "-",
                     "differences": "; ".join(proof.differences) or "none",
@@ -288,10 +296,28 @@ def restore_report(
     return "\n".join(lines)
 
 
+def _documents(proof: NamespaceProof) -> str:
+    if proof.merged is not None:
+        counts = {
+            "inserted": proof.merged.inserted,
+            "overwritten": proof.merged.replaced,
+            "kept as they were": proof.merged.kept,
+            "equal": proof.merged.equal,
+        }
+        return ", ".join(f"{format_count(count)} {name}" for name, count in counts.items() if count) or "0"
+    return format_count(proof.content.documents) if proof.content else "-"
+
+
 def _held(commands: list[str]) -> list[str]:
     if not commands:
         return []
     return ["", "No document expires before these are run in mongosh:", "", "```", *commands, "```"]
+
+
+def _held_by(items: Sequence[RestoreItem]) -> str:
+    known = [item.present_documents for item in items if item.present_documents is not None]
+    documents = ("" if len(known) == len(items) else "at least ") + format_count(sum(known))
+    return f"{len(items)} namespaces that hold {documents} documents"
 
 
 def _there_now(item: RestoreItem) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,28 @@ from flows.core.archive import ArchiveReader, Batch
 from flows.core.compress import Compression, open_compressed
 from flows.core.errors import IntegrityError
 from flows.core.manifest import SegmentRecord
+from flows.core.merge import Duplicates
 from flows.core.names import Namespace
+from flows.core.proof import Merged
+from flows.core.restore_plan import Action, RestorePlan
 from flows.core.tally import Totals
+from flows.mongo.merging import chunks, merge_chunk
 from flows.mongo.target import BATCH_BYTES, BATCH_DOCUMENTS, MongoTarget
 
 Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
+
+# Of one segment, beside the thread that unpacks it. A server takes several inserts into one collection at a time.
+_WRITERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the documents of one namespace go, and in which way."""
+
+    namespace: Namespace
+    duplicates: Duplicates | None = None  # None: the collection was made empty, and is the restore's own
+    read_back: bool = False  # whether each batch is read again; only where there are `duplicates`
+    in_order: bool = False  # the order of documents means something, as in a capped collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +44,25 @@ class LoadedSegment:
     documents: int
     bytes: int
     present: int  # of the documents: were there from an earlier try of the same segment
+    merged: Mapping[Namespace, Merged]  # by the name in the target, where collections had documents before
+
+
+def places(plan: RestorePlan, *, read_back: bool) -> dict[Namespace, Place]:
+    """Where a restore puts the documents of each of the archive's namespaces.
+
+    Args:
+        plan: The restore.
+        read_back: Whether what is added to a collection is read again; not where its own rule may delete it meanwhile.
+    """
+    return {
+        item.record.data_namespace: Place(
+            item.data_target,
+            plan.duplicates if item.action is Action.MERGE else None,
+            read_back and not item.expires,
+            in_order=bool(item.metadata().options.get("capped")),
+        )
+        for item in plan.items
+    }
 
 
 def load_segment(
@@ -32,47 +70,88 @@ def load_segment(
     path: Path,
     record: SegmentRecord,
     *,
-    names: Mapping[Namespace, Namespace],
+    places: Mapping[Namespace, Place],
     users: frozenset[Namespace],
     again: bool,
     progress: Progress,
+    majority: bool = True,
 ) -> LoadedSegment:
     """Write the documents of one segment, and hold what was read against the manifest.
+
+    While batches are on their way to the server, the next are unpacked. No more than `_WRITERS` are held at a time.
 
     Args:
         target: Where to write. The collections exist already.
         path: The stored bytes, whose SHA-256 was checked.
         record: What the manifest says of them.
-        names: Namespaces of the archive that are wanted, and where each goes; others are read and left out.
+        places: Namespaces of the archive that are wanted, and where each goes; others are read and left out.
         users: Those of the archive's namespaces whose users or roles are to be merged.
         again: An earlier try may have written a part.
         progress: Called after each batch.
+        majority: Whether each batch waits for a majority of the replica set; else for the primary alone.
 
     Raises:
         IntegrityError: Where the archive is not what the manifest says, in documents, bytes, CRC or content.
         FormatError: Where it is not an archive.
         TargetError: Where the target refuses something.
     """
+
+    def write(place: Place, chunk: bytes, count: int) -> _Written:
+        if place.duplicates is None:
+            inserted = target.insert(place.namespace, chunk, count, again=again, majority=majority)
+            return _Written(place, count, len(chunk), inserted.present, Merged())
+        merged = Merged()
+        for documents in chunks([chunk]):
+            merged += merge_chunk(target, place.namespace, documents, place.duplicates, read_back=place.read_back)
+        return _Written(place, count, len(chunk), 0, merged)
+
     documents = size = present = 0
+    merged: dict[Namespace, Merged] = {}
     held: dict[Namespace, list[tuple[bytes, int]]] = {}
     totals: dict[Namespace, Totals] = {}
-    with path.open("rb") as file, open_compressed(file, Compression(record.compression), name=record.name) as stream:
+
+    def account(done: _Written) -> None:
+        nonlocal documents, size, present
+        documents += done.documents
+        size += done.bytes
+        present += done.present
+        if done.place.duplicates is not None:
+            merged[done.place.namespace] = merged.get(done.place.namespace, Merged()) + done.merged
+        progress(done.documents, done.bytes)
+
+    with (
+        path.open("rb") as file,
+        open_compressed(file, Compression(record.compression), name=record.name) as stream,
+        ThreadPoolExecutor(_WRITERS, thread_name_prefix="writer") as pool,
+    ):
+        writing: deque[Future[_Written]] = deque()
         for event in ArchiveReader(stream):
             if not isinstance(event, Batch):
                 totals[event.namespace] = event.totals
                 continue
             if event.namespace in users:
                 held.setdefault(event.namespace, []).extend(_chunks(event))
-            if event.namespace not in names:
+            if event.namespace not in places:
                 continue
+            place = places[event.namespace]
             for chunk, count in _chunks(event):
-                present += target.insert(names[event.namespace], chunk, count, again=again).present
-                documents += count
-                size += len(chunk)
-                progress(count, len(chunk))
+                while len(writing) >= (1 if place.in_order else _WRITERS):
+                    account(writing.popleft().result())
+                writing.append(pool.submit(write, place, chunk, count))
+        while writing:
+            account(writing.popleft().result())
     _compare(record, totals)
     _merge_users(target, held)
-    return LoadedSegment(record.name, documents, size, present)
+    return LoadedSegment(record.name, documents, size, present, merged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    place: Place
+    documents: int
+    bytes: int
+    present: int
+    merged: Merged
 
 
 def _chunks(batch: Batch) -> list[tuple[bytes, int]]:

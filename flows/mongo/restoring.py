@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flows.core.extjson import loads_metadata
 from flows.core.manifest import Manifest
-from flows.core.proof import NamespaceProof, differences_of_content, differences_of_metadata
+from flows.core.merge import Duplicates, missing_indexes
+from flows.core.names import Namespace
+from flows.core.proof import Merged, NamespaceProof, differences_of_content, differences_of_metadata
 from flows.core.restore_plan import (
     Action,
     RestoreItem,
@@ -21,6 +23,7 @@ from flows.core.selection import Selection
 from flows.core.source import Kind
 from flows.core.tally import Content
 from flows.core.ttl import OPTION, expiries, held, without_own_expiry
+from flows.mongo.merging import check_readable
 from flows.mongo.target import MongoTarget
 
 
@@ -32,11 +35,12 @@ def plan_target(
     mode: RestoreMode,
     rename: Mapping[str, str],
     users: bool,
+    duplicates: Duplicates,
 ) -> RestorePlan:
     """Decide what a restore would write where, with what the target holds now. Writes nothing.
 
     Raises:
-        TargetError: Where the target cannot be written to.
+        TargetError: Where the target cannot be written to, or what is merged into not be read.
         Refused: Where it is older than the source of the backup.
         ConfigurationError: As in `plan_restore`.
     """
@@ -44,15 +48,23 @@ def plan_target(
     identity = target.identity()
     own_source, notes = compare_servers(manifest.source, identity)
     databases = {namespace.database for namespace in targets.values()}
-    existing = {found.namespace: found.documents for found in target.existing(databases)}
-    plan = plan_restore(manifest, selection, mode=mode, rename=rename, users=users, existing=existing)
+    existing = {found.namespace: found for found in target.existing(databases)}
+    if mode is RestoreMode.MERGE:
+        for namespace in existing.keys() & set(targets.values()):
+            found = existing[namespace]
+            existing[namespace] = dataclasses.replace(found, metadata=target.metadata(namespace, found.kind))
+    plan = plan_restore(
+        manifest, selection, mode=mode, rename=rename, users=users, existing=existing, duplicates=duplicates
+    )
+    for item in plan.merged:
+        check_readable(target, item.data_target)
     described = f"MongoDB {identity.server_version}, {identity.topology} {identity.replica_set or ''}".strip()
     expiring = tuple(
         f"{item.target}: {rule.sentence()}, restored ones too; `hold_ttl` keeps them"
         for item in plan.items
         for rule in expiries(loads_metadata(item.record.metadata))
     )
-    return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes + expiring)
+    return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes + plan.warnings + expiring)
 
 
 def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: bool) -> None:
@@ -65,7 +77,7 @@ def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: boo
         if item.action is Action.REPLACE:
             target.drop(item.target)
     for item, metadata in parsed:
-        if item.record.kind is not Kind.VIEW:
+        if item.record.kind is not Kind.VIEW and item.action is not Action.MERGE:
             created = without_own_expiry(metadata)  # turned on at the end
             target.create(item.target, item.record.kind, created, preserve_uuid=preserve_uuid)
 
@@ -74,8 +86,10 @@ def finish_collections(
     target: MongoTarget,
     items: Sequence[RestoreItem],
     *,
+    merged: Mapping[Namespace, Merged],
     read_back: bool,
     hold_ttl: bool,
+    majority: bool,
     progress: Callable[[int], None],
 ) -> tuple[NamespaceProof, ...]:
     """Build the indexes of collections whose documents are all there, and hold each against the manifest.
@@ -85,13 +99,38 @@ def finish_collections(
     Args:
         target: Where they are.
         items: Collections, no views.
+        merged: By the name in the target: what became of the documents of collections that had some before.
         read_back: Whether to read all documents and compare their content digest; else they are only counted.
         hold_ttl: Whether documents are kept from expiring.
+        majority: Whether a majority of the replica set has confirmed every document already; else it is waited for.
         progress: Called with the bytes that were read back; may raise to stop.
     """
+    if not majority:
+        for item in items:
+            target.wait_for_majority(item.target)
     return tuple(
-        _finish_collection(target, item, read_back=read_back, hold_ttl=hold_ttl, progress=progress) for item in items
+        _finish_merged(target, item, merged.get(item.data_target, Merged()), hold_ttl=hold_ttl)
+        if item.action is Action.MERGE
+        else _finish_collection(target, item, read_back=read_back, hold_ttl=hold_ttl, progress=progress)
+        for item in items
     )
+
+
+def _finish_merged(target: MongoTarget, item: RestoreItem, merged: Merged, *, hold_ttl: bool) -> NamespaceProof:
+    """What the collection holds besides is not the backup's, so its documents were compared one by one as they came."""
+    wanted = loads_metadata(item.record.metadata)
+    there = target.metadata(item.target, item.record.kind)
+    lacking = missing_indexes(wanted, there)
+    built = target.build_indexes(item.target, held(lacking) if hold_ttl else lacking)
+    rules = [rule for rule in expiries(lacking) if rule.index is not None]  # the collection's own stays as it is
+    resume = tuple(rule.resume(item.target) for rule in rules) if hold_ttl else ()
+    differences = []
+    if merged.documents != item.record.content.documents:
+        differences.append(f"{item.record.content.documents} documents expected, {merged.documents} were compared")
+    if there is not None:
+        now = target.metadata(item.target, item.record.kind)
+        differences += [f"index {index['name']!r} is missing" for index in missing_indexes(wanted, now).indexes]
+    return NamespaceProof(item.target, built, None, there is not None, tuple(differences), resume, merged)
 
 
 def _finish_collection(
@@ -120,14 +159,14 @@ def _finish_collection(
         target.expire_after(item.target, metadata.options[OPTION])
     there = target.metadata(item.target, record.kind)
     if there is not None:
-        differences += differences_of_metadata(metadata, there)
+        differences += map(str, differences_of_metadata(metadata, there))
     resume = tuple(rule.resume(item.target) for rule in rules) if hold_ttl else ()
     return NamespaceProof(item.target, indexes, content, there is not None, tuple(differences), resume)
 
 
 def finish_views(target: MongoTarget, plan: RestorePlan) -> tuple[NamespaceProof, ...]:
     """Create the views of a plan, and hold each against the manifest. Safe to repeat: one that is there stays."""
-    items = [item for item in plan.items if item.record.kind is Kind.VIEW]
+    items = [item for item in plan.items if item.record.kind is Kind.VIEW and item.action is not Action.LEAVE]
     present = {found.namespace for found in target.existing({item.target.database for item in items})}
     proofs = []
     for item in items:
@@ -135,6 +174,6 @@ def finish_views(target: MongoTarget, plan: RestorePlan) -> tuple[NamespaceProof
         if item.target not in present:
             target.create(item.target, Kind.VIEW, metadata, preserve_uuid=False)
         there = target.metadata(item.target, Kind.VIEW)
-        differences = () if there is None else tuple(differences_of_metadata(metadata, there))
+        differences = () if there is None else tuple(map(str, differences_of_metadata(metadata, there)))
         proofs.append(NamespaceProof(item.target, 0, None, there is not None, differences))
     return tuple(proofs)

@@ -11,6 +11,7 @@ from pymongo.errors import OperationFailure
 
 from flows.core.errors import TargetError, TargetUnavailable
 from flows.core.extjson import CollectionMetadata, loads_metadata
+from flows.core.merge import Existing
 from flows.core.names import Namespace
 from flows.core.source import Kind, SourceIdentity
 from flows.core.tally import Content, Tally
@@ -26,6 +27,7 @@ _UUID_SUBTYPE = 4
 # What the server takes in one insert; it says so in `hello`, and has said the same since version 3.6.
 BATCH_DOCUMENTS = 100_000
 BATCH_BYTES = 16 * 1024 * 1024
+_MAJORITY = {"w": "majority"}
 
 
 class RawDocuments:
@@ -48,15 +50,6 @@ class Inserted:
 
     documents: int  # new in the target
     present: int  # were there already, from an earlier try
-
-
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """A namespace that the target has before a restore."""
-
-    namespace: Namespace
-    kind: Kind
-    documents: int | None  # None: the user may not count them
 
 
 class MongoTarget:
@@ -199,7 +192,9 @@ class MongoTarget:
             else:
                 self._client[namespace.database].command(command)
 
-    def insert(self, namespace: Namespace, documents: bytes, count: int, *, again: bool) -> Inserted:
+    def insert(
+        self, namespace: Namespace, documents: bytes, count: int, *, again: bool, majority: bool = True
+    ) -> Inserted:
         """Send one batch of raw documents, past validators, and wait until a majority has it.
 
         A document that a validator would refuse today was in the source and is restored.
@@ -209,6 +204,7 @@ class MongoTarget:
             documents: Whole BSON documents, at most `BATCH_BYTES` of them unless it is a single one.
             count: How many they are.
             again: An earlier try may have inserted some of them: those that are there are counted, not refused.
+            majority: Else the primary alone confirms it, and `wait_for_majority` is called later.
 
         Raises:
             TargetUnavailable: Where the connection broke; some of the documents may be there.
@@ -219,7 +215,7 @@ class MongoTarget:
             "documents": [RawDocuments(documents)],
             "ordered": False,
             "bypassDocumentValidation": True,
-            "writeConcern": {"w": "majority"},
+            "writeConcern": _MAJORITY if majority else {"w": 1},
         }
         with mongo_errors(TARGET, namespace=str(namespace), action="insert"):
             reply = self._client[namespace.database].command(command)
@@ -248,6 +244,17 @@ class MongoTarget:
             )
         return Inserted(inserted, present)
 
+    def wait_for_majority(self, namespace: Namespace) -> None:
+        """Wait until a majority of the replica set has all that was written before.
+
+        A command that changes nothing waits for the newest write of the server, and the role `restore` may give it.
+        """
+        with mongo_errors(TARGET, namespace=str(namespace), action="wait for a majority"):
+            reply = self._client[namespace.database].command(
+                {"collMod": namespace.collection, "writeConcern": _MAJORITY}
+            )
+        check_majority(reply, namespace)
+
     def build_indexes(self, namespace: Namespace, metadata: CollectionMetadata) -> int:
         """Build the indexes of one collection, all in one pass over its documents; returns how many.
 
@@ -265,7 +272,7 @@ class MongoTarget:
         if wanted:
             with mongo_errors(TARGET, namespace=str(namespace), action="createIndexes"):
                 reply = self._client[namespace.database].command(
-                    {"createIndexes": namespace.collection, "indexes": wanted, "writeConcern": {"w": "majority"}}
+                    {"createIndexes": namespace.collection, "indexes": wanted, "writeConcern": _MAJORITY}
                 )
             check_majority(reply, namespace)
         return len(wanted)
@@ -297,7 +304,7 @@ class MongoTarget:
                     command["tempUsersCollection" if name == "system.users" else "tempRolesCollection"] = (
                         f"admin.{place}"
                     )
-                admin.command({**command, "drop": False, "db": database or "", "writeConcern": {"w": "majority"}})
+                admin.command({**command, "drop": False, "db": database or "", "writeConcern": _MAJORITY})
             finally:
                 for place in temporary.values():
                     admin.drop_collection(place)

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.core.document_diff import Difference, DocumentDiff
-from flows.core.document_page import WrittenDocuments
 from flows.core.document_plan import DocumentPlan, DocumentRequest
 from flows.core.errors import BackupError
 from flows.core.manifest import SegmentRecord
 from flows.core.names import Namespace
+from flows.core.proof import Merged
 from flows.core.report import format_count
 from flows.mongo.documents import diff_documents, make_scratch, plan_into, write_documents
-from flows.mongo.load import LoadedSegment, load_segment
+from flows.mongo.load import LoadedSegment, Place, load_segment
 from flows.tasks.options import attempt, stage
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.run import Run, current
@@ -72,7 +72,7 @@ def load_scratch(job: RestoreJob, plan: DocumentPlan, segment: SegmentRecord, pa
             target,
             path,
             segment,
-            names={plan.record.data_namespace: plan.scratch},
+            places={plan.record.data_namespace: Place(plan.scratch)},
             users=frozenset(),
             again=attempt() > 1,
             progress=current(job.run).counter(documents=True),
@@ -97,7 +97,7 @@ def compare_documents(job: RestoreJob, plan: DocumentPlan) -> DocumentDiff:
 
 # Not repeated by itself: the next run shows what is still missing, and says again what it will write.
 @stage(name="write-documents", task_run_name="write documents", retries=False)
-def write_matching(job: RestoreJob, plan: DocumentPlan) -> WrittenDocuments:
+def write_matching(job: RestoreJob, plan: DocumentPlan) -> Merged:
     """Write the documents that match, and read them again."""
     with job.target.open() as target:
         written = write_documents(target, plan, checkpoint=current(job.run).checkpoint)

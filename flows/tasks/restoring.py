@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from flows.core.keys import backup_id
 from flows.core.maintenance import Procedure, StepResult, maintenance_section
 from flows.core.manifest import SegmentRecord
 from flows.core.proof import NamespaceProof, check_proofs
-from flows.core.restore_plan import RestoreItem, RestorePlan, RestoreProgress
+from flows.core.restore_plan import RestorePlan
+from flows.core.restore_progress import RestoreProgress
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.summaries import restore_page, restore_report
 from flows.tasks.approval import wait_for_approval
@@ -52,6 +52,7 @@ class Manner:
     preserve_uuid: bool
     hold_ttl: bool
     prove: bool  # read everything back
+    majority: bool  # each batch waits for a majority of the replica set, and not only all of them at the end
     in_flight: int  # segments worked on at a time
 
 
@@ -118,6 +119,7 @@ def carry_out(
     if dry_run:
         return Restored(plan, (datetime.now(UTC) - begun).total_seconds())
     plan.check_free()
+    plan.check_expiry(hold=manner.hold_ttl)
     plan.check_source(allowed=precautions.into_source)
     plan.check_confirmation(precautions.confirm)
     approved = ""
@@ -157,12 +159,12 @@ def carry_out(
 
 
 def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in_flight: int) -> str:
-    """Back up what the restore will drop; gives plan and id of that backup, or nothing where nothing is dropped.
+    """Back up what the restore endangers; gives plan and id of that backup, or nothing where there is no such thing.
 
     Raises:
-        Refused: Where that fails. Nothing has been dropped then.
+        Refused: Where that fails. Nothing has been written then.
     """
-    if not plan.replaced or not name:
+    if not plan.endangered or not name:
         return ""
     backup = backup_id(datetime.now(UTC))
     taking = BackupJob(run.id, name, backup, job.target.as_source(), job.store, Compression.GZIP)
@@ -174,7 +176,7 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in
             prune_plan(job.store, name, Retention(), now=datetime.now(UTC), dry_run=False)
     except BackupError as error:
         raise Refused(
-            f"nothing was restored, because what would be dropped could not be backed up: {error.message}",
+            f"nothing was restored, because what would be overwritten could not be backed up: {error.message}",
             hint=f"{error.hint} Or turn `safety_backup` off, and lose what is there.".strip(),
             **error.facts,
         ) from error
@@ -186,21 +188,36 @@ def load_segments(
 ) -> list[NamespaceProof]:
     """Fetch and load every segment; while some are loaded, the next are fetched, and what is complete is finished."""
     finishing: list[PrefectFuture[tuple[NamespaceProof, ...]]] = []
-    finish_items: Callable[[tuple[RestoreItem, ...]], PrefectFuture[tuple[NamespaceProof, ...]]]
-    finish_items = partial(finish.submit, job, read_back=manner.prove, hold_ttl=manner.hold_ttl)
 
     def finish_completed() -> None:
         if completed := state.completed():
-            finishing.append(finish_items(completed))
-            run.watch(finishing[-1])
+            future = finish.submit(
+                job,
+                completed,
+                dict(state.merged),
+                read_back=manner.prove,
+                hold_ttl=manner.hold_ttl,
+                majority=manner.majority,
+                return_state=False,
+            )
+            finishing.append(future)
+            run.watch(future)
 
     def submit(segment: SegmentRecord) -> tuple[PrefectFuture[Any], ...]:
         fetched = fetch.submit(job, segment) if archive is None else None
-        loaded = load.submit(job, plan, segment, fetched or archive, return_state=False)
+        loaded = load.submit(
+            job,
+            plan,
+            segment,
+            fetched or archive,
+            read_back=manner.prove,
+            majority=manner.majority,
+            return_state=False,
+        )
         return (fetched, loaded) if fetched is not None else (loaded,)
 
     finish_completed()  # collections without documents
     for loaded in overlapped(run, plan.segments, submit, most=manner.in_flight):
-        state.loaded(loaded.name)
+        state.loaded(loaded.name, loaded.merged)
         finish_completed()
     return [proof for future in finishing for proof in future.result()]

@@ -45,6 +45,13 @@ def approval_patience(wanted: bool, minutes: float) -> timedelta | None:
     return timedelta(minutes=minutes) if wanted else None
 
 
+class WriteConcern(StrEnum):
+    """When a batch of documents counts as written. At the end of a restore a majority has all of them either way."""
+
+    MAJORITY = "majority"
+    PRIMARY = "primary"
+
+
 class Overlap(StrEnum):
     """What a run does while another one of the same plan is under way."""
 

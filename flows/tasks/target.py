@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from flows.core.proof import NamespaceProof
+from flows.core.merge import Duplicates
+from flows.core.names import Namespace
+from flows.core.proof import Merged, NamespaceProof
 from flows.core.restore_plan import RestoreItem, RestoreMode, RestorePlan
 from flows.core.selection import Selection
 from flows.mongo.restoring import finish_collections, finish_views, plan_target, prepare_target
@@ -18,11 +20,19 @@ logger = logging.getLogger(__name__)
 
 @stage(name="plan-restore", task_run_name="plan restore of {job.manifest.backup}")
 def plan_restore_into(
-    job: RestoreJob, selection: Selection, *, mode: RestoreMode, rename: Mapping[str, str], users: bool
+    job: RestoreJob,
+    selection: Selection,
+    *,
+    mode: RestoreMode,
+    rename: Mapping[str, str],
+    users: bool,
+    duplicates: Duplicates,
 ) -> RestorePlan:
     """Decide what would be written where. Writes nothing."""
     with job.target.open() as target:
-        return plan_target(target, job.manifest, selection, mode=mode, rename=rename, users=users)
+        return plan_target(
+            target, job.manifest, selection, mode=mode, rename=rename, users=users, duplicates=duplicates
+        )
 
 
 # Not repeated by itself: after a broken connection nobody knows what was dropped and what was made.
@@ -31,17 +41,34 @@ def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
     """Drop what is replaced and create the collections, empty."""
     with job.target.open() as target:
         prepare_target(target, plan, preserve_uuid=preserve_uuid)
-    logger.info("prepared %d namespaces, %d of them replaced", len(plan.items), len(plan.replaced))
+    logger.info(
+        "prepared %d namespaces; %d were replaced, %d stay and are added to",
+        len(plan.items),
+        len(plan.replaced),
+        len(plan.merged),
+    )
 
 
 @stage(name="finish", task_run_name="build indexes and compare")
 def finish(
-    job: RestoreJob, items: tuple[RestoreItem, ...], *, read_back: bool, hold_ttl: bool
+    job: RestoreJob,
+    items: tuple[RestoreItem, ...],
+    merged: Mapping[Namespace, Merged],
+    *,
+    read_back: bool,
+    hold_ttl: bool,
+    majority: bool,
 ) -> tuple[NamespaceProof, ...]:
     """Build the indexes of collections whose documents are all there, and hold each against the manifest."""
     with job.target.open() as target:
         proofs = finish_collections(
-            target, items, read_back=read_back, hold_ttl=hold_ttl, progress=current(job.run).counter()
+            target,
+            items,
+            merged=merged,
+            read_back=read_back,
+            hold_ttl=hold_ttl,
+            majority=majority,
+            progress=current(job.run).counter(),
         )
     logger.info("finished %s", ", ".join(str(proof.namespace) for proof in proofs))
     return proofs

@@ -10,16 +10,17 @@ import pytest
 
 from flows.core.errors import ConfigurationError, IntegrityError, Refused, RestoreIncomplete, TargetNotEmpty
 from flows.core.extjson import dumps_metadata
+from flows.core.merge import Existing
 from flows.core.names import Namespace
 from flows.core.restore_plan import (
     Action,
     RestoreMode,
     RestorePlan,
-    RestoreProgress,
     check_before,
     compare_servers,
     plan_restore,
 )
+from flows.core.restore_progress import RestoreProgress
 from flows.core.selection import Selection
 from flows.core.source import CollectionInfo, Kind, SourceIdentity
 from flows.core.summaries import restore_page
@@ -31,15 +32,21 @@ USERS = CollectionInfo(Namespace("mpg", "$admin.system.users"), Kind.COLLECTION,
 BACKUP = manifest([A, B, TS], [segment(0, entry(A, ONE), entry(B, ONE)), segment(1, entry(TS, ONE))])
 
 
+def there(documents: dict[str, int]) -> dict[Namespace, Existing]:
+    """What the target has, by name, with the number of its documents."""
+    names = {Namespace.parse(name): count for name, count in documents.items()}
+    return {name: Existing(name, Kind.COLLECTION, count) for name, count in names.items()}
+
+
 def plan(
     selection: Selection = Selection(),
     *,
     mode: RestoreMode = RestoreMode.INTO_NEW,
     rename: dict[str, str] | None = None,
     users: bool = False,
-    existing: dict[Namespace, int] | None = None,
+    existing: dict[str, int] | None = None,
 ) -> RestorePlan:
-    return plan_restore(BACKUP, selection, mode=mode, rename=rename or {}, users=users, existing=existing or {})
+    return plan_restore(BACKUP, selection, mode=mode, rename=rename or {}, users=users, existing=there(existing or {}))
 
 
 def test_everything_is_created_where_nothing_is() -> None:
@@ -71,7 +78,7 @@ def test_a_time_series_collection_is_renamed_by_the_name_that_users_know() -> No
 
 
 def test_the_plan_shows_both_names() -> None:
-    decided = plan(Selection(include=("mpg.*",)), rename={"mpg.a": "mpg.a_old"}, existing={Namespace("mpg", "a"): 1})
+    decided = plan(Selection(include=("mpg.*",)), rename={"mpg.a": "mpg.a_old"}, existing={"mpg.a": 1})
     assert [(str(item.record.namespace), str(item.target), item.action) for item in decided.items] == [
         ("mpg.a", "mpg.a_old", Action.CREATE),
         ("mpg.b", "mpg.b", Action.CREATE),
@@ -115,30 +122,31 @@ def test_a_view_that_would_be_parted_from_its_collection_is_refused() -> None:
 
 def test_into_new_refuses_what_is_there() -> None:
     plan().check_free()
-    decided = plan(existing={Namespace("mpg", "a"): 5})
+    decided = plan(existing={"mpg.a": 5})
     assert [item.action for item in decided.items] == [Action.CREATE, Action.REFUSE, Action.CREATE]
     assert decided.confirmation == ""  # nothing is dropped
     with pytest.raises(TargetNotEmpty) as caught:
         decided.check_free()
     assert str(caught.value) == (
         "the target already has namespaces that this restore would write (namespaces=1, first='mpg.a')\n"
-        "HINT: Restore into another database with `rename`, or replace them with mode `replace`."
+        "HINT: Restore into another database with `rename`, add what is missing with mode `merge`, or replace them "
+        "with mode `replace`."
     )
 
 
 def test_other_collections_of_the_target_do_not_matter() -> None:
-    assert plan(existing={Namespace("mpg", "other"): 5}).replaced == ()
+    assert plan(existing={"mpg.other": 5}).replaced == ()
 
 
 def test_a_replacement_wants_the_name_of_the_database_typed() -> None:
-    decided = plan(mode=RestoreMode.REPLACE, existing={Namespace("mpg", "a"): 5, Namespace("crm", "metrics"): 1})
+    decided = plan(mode=RestoreMode.REPLACE, existing={"mpg.a": 5, "crm.metrics": 1})
     assert decided.confirmation == "crm,mpg"
     for typed in ("", "mpg", "mpg,crm", "yes"):
         with pytest.raises(Refused) as caught:
             decided.check_confirmation(typed)
     assert str(caught.value) == (
-        "this restore drops collections and was not confirmed (expected='crm,mpg', got='yes')\n"
-        "HINT: Set `confirm` to 'crm,mpg' to replace 2 namespaces, or restore into another database with `rename`."
+        "this restore overwrites what is there and was not confirmed (expected='crm,mpg', got='yes')\n"
+        "HINT: Set `confirm` to 'crm,mpg' to overwrite in 2 namespaces, or restore into another database with `rename`."
     )
     decided.check_confirmation(" crm,mpg ")
 
@@ -181,7 +189,7 @@ def test_users_are_taken_only_where_they_were_asked_for_and_are_there() -> None:
 
 def test_a_failure_midway_says_in_what_state_the_target_is() -> None:
     progress = RestoreProgress(plan())
-    progress.loaded("segment-00000.archive.gz")
+    progress.loaded("segment-00000.archive.gz", {})
     with pytest.raises(RestoreIncomplete) as caught, progress.told_on_failure(""):
         raise IntegrityError("the SHA-256 is wrong", hint="Take an older backup.", key="k")
     assert str(caught.value) == (
@@ -207,9 +215,9 @@ def test_a_collection_is_completed_by_the_last_of_its_segments() -> None:
         return [str(item.target) for item in progress.completed()]
 
     assert completed() == ["mpg.empty"]
-    progress.loaded("segment-00001.archive.gz")
+    progress.loaded("segment-00001.archive.gz", {})
     assert completed() == []
-    progress.loaded("segment-00000.archive.gz")
+    progress.loaded("segment-00000.archive.gz", {})
     assert completed() == ["mpg.a", "mpg.big"]
     assert completed() == []
 
@@ -256,9 +264,9 @@ def test_a_time_needs_its_zone_and_goes_without_a_backup() -> None:
 
 
 def test_a_plan_that_would_be_another_one_now_is_not_acted_on() -> None:
-    existing = {Namespace("mpg", "a"): 5}
+    existing = {"mpg.a": 5}
     decided = plan(mode=RestoreMode.REPLACE, existing=existing)
-    decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={Namespace("mpg", "a"): 9}))
+    decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={"mpg.a": 9}))
     with pytest.raises(Refused, match="the target has changed since this plan was made") as caught:
-        decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={**existing, Namespace("mpg", "b"): 1}))
+        decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={**existing, "mpg.b": 1}))
     assert caught.value.facts == {"namespace": "mpg.b"}

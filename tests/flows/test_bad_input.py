@@ -227,7 +227,8 @@ def test_a_spool_disk_that_fills_up(mongo_client: Client, database: str, repo: R
         ),
         pytest.param(
             {"approval_minutes": -5},
-            "the time to wait for an approval is out of range (expected='more than 0, at most 10080 minutes', got=-5.0)\n"
+            "the time to wait for an approval is out of range "
+            "(expected='more than 0, at most 10080 minutes', got=-5.0)\n"
             "HINT: The run, and with it the worker's slot, waits for so long.",
             id="patience",
         ),

@@ -122,14 +122,15 @@ def test_what_is_there_is_only_replaced_when_its_name_was_typed(
         restore(into_source=True)
     assert str(not_empty.value) == (
         f"the target already has namespaces that this restore would write (namespaces=1, first='{invoices}.invoices')\n"
-        "HINT: Restore into another database with `rename`, or replace them with mode `replace`."
+        "HINT: Restore into another database with `rename`, add what is missing with mode `merge`, or replace them "
+        "with mode `replace`."
     )
     for typed in ("", "yes", invoices[:-1]):
         with pytest.raises(Refused) as refused:
             restore(into_source=True, mode=RestoreMode.REPLACE, confirm=typed)
         assert str(refused.value) == (
-            f"this restore drops collections and was not confirmed (expected='{invoices}', got='{typed}')\n"
-            f"HINT: Set `confirm` to '{invoices}' to replace 1 namespaces, "
+            f"this restore overwrites what is there and was not confirmed (expected='{invoices}', got='{typed}')\n"
+            f"HINT: Set `confirm` to '{invoices}' to overwrite in 1 namespaces, "
             "or restore into another database with `rename`."
         )
     restore(into_source=True, mode=RestoreMode.REPLACE, confirm=invoices, dry_run=True)

@@ -88,7 +88,7 @@ def test_nothing_is_dropped_where_it_could_not_be_backed_up(
     try:
         with pytest.raises(Refused) as refused:
             restore(target="guarded-target", mode=RestoreMode.REPLACE, confirm=invoices)
-        assert "nothing was restored, because what would be dropped could not be backed up" in str(refused.value)
+        assert "nothing was restored, because what would be overwritten could not be backed up" in str(refused.value)
         assert "turn `safety_backup` off" in refused.value.hint
         assert list(admin[invoices]["invoices"].find()) == [{"_id": "precious"}]
 

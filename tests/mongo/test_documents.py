@@ -15,11 +15,12 @@ from pymongo import MongoClient
 
 from deployments.embedded import Mongod
 from flows.core.document_diff import Difference, DocumentDiff
-from flows.core.document_page import WrittenDocuments, check_matching
+from flows.core.document_page import check_matching
 from flows.core.document_plan import DocumentPlan, ExistingDocuments, Into, request_documents
 from flows.core.elements import document_of, elements, id_of
 from flows.core.errors import ConfigurationError, Refused, RestoreIncomplete
 from flows.core.manifest import Manifest
+from flows.core.proof import Merged
 from flows.mongo.client import TARGET, MongoOptions, connect
 from flows.mongo.documents import diff_documents, make_scratch, plan_into, write_documents
 from flows.mongo.target import MongoTarget
@@ -63,7 +64,7 @@ class Case:
     def diff(self, plan: DocumentPlan) -> DocumentDiff:
         return diff_documents(self.target, plan, checkpoint=lambda: None)
 
-    def write(self, plan: DocumentPlan) -> WrittenDocuments:
+    def write(self, plan: DocumentPlan) -> Merged:
         return write_documents(self.target, plan, checkpoint=lambda: None)
 
 
@@ -116,7 +117,7 @@ def test_an_id_that_only_counts_as_the_same_is_found(case: Case) -> None:
     diff = case.diff(plan)
     assert counts(diff) == [1, 1, 1]
     assert diff.other_id == 1
-    assert case.write(plan) == WrittenDocuments(inserted=1)
+    assert case.write(plan) == Merged(inserted=1, kept=1, equal=1)
 
 
 def test_an_id_that_is_the_same_to_a_collation_is_not_overwritten(
@@ -132,7 +133,7 @@ def test_an_id_that_is_the_same_to_a_collation_is_not_overwritten(
         check_matching(plan, diff)
     kept = case.plan({}, [{"_id": "ete"}, {"_id": "hiver"}])
     check_matching(kept, case.diff(kept))
-    assert case.write(kept) == WrittenDocuments(inserted=1)
+    assert case.write(kept) == Merged(inserted=1, kept=1)
     assert [d["_id"] for d in case.live.find()] == ["ÉTÉ", "hiver"]
 
 
@@ -142,7 +143,7 @@ def test_more_documents_than_are_held_at_a_time(case: Case) -> None:
     scratch = case.client[case.database][plan.scratch.collection]
     scratch.insert_many([{"_id": i, "x": 0} for i in range(5000)])
     assert counts(case.diff(plan)) == [2500, 1666, 834]
-    assert case.write(plan) == WrittenDocuments(inserted=2500)
+    assert case.write(plan) == Merged(inserted=2500, kept=1666, equal=834)
     assert case.live.count_documents({}) == 5000
 
 
@@ -247,7 +248,7 @@ def test_a_collection_beside_gets_all_that_match(case: Case) -> None:
     case.live.insert_one({"_id": 1, "a": "newer"})
     plan = case.plan({}, [{"_id": 1, "a": 1}, {"_id": 2}], into=Into.BESIDE)
     assert counts(case.diff(plan)) == [1, 1, 0]
-    assert case.write(plan) == WrittenDocuments(inserted=2)
+    assert case.write(plan) == Merged(inserted=2)
     assert list(case.client[case.database]["c_restored_20260306T040000Z"].find()) == [{"_id": 1, "a": 1}, {"_id": 2}]
     assert list(case.live.find()) == [{"_id": 1, "a": "newer"}]
 
@@ -266,7 +267,7 @@ def test_a_large_document_is_held_alone(case: Case) -> None:
     case.live.insert_one({"_id": 1, "pad": Binary(bytes(16_000_000))})
     plan = case.plan({}, documents, existing=ExistingDocuments.OVERWRITE)
     assert counts(case.diff(plan)) == [2, 1, 0]
-    assert case.write(plan) == WrittenDocuments(2, 1)
+    assert case.write(plan) == Merged(2, 1)
 
 
 def test_a_stop_is_heard_between_batches(case: Case) -> None:

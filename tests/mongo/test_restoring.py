@@ -53,7 +53,9 @@ def items(mongo_client: Client, database: str) -> dict[str, RestoreItem]:
 
 
 def prove(target: MongoTarget, item: RestoreItem, *, read_back: bool = True) -> NamespaceProof:
-    (proof,) = finish_collections(target, [item], read_back=read_back, hold_ttl=False, progress=lambda _: None)
+    (proof,) = finish_collections(
+        target, [item], merged={}, read_back=read_back, hold_ttl=False, majority=True, progress=lambda _: None
+    )
     return proof
 
 

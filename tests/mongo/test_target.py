@@ -18,7 +18,7 @@ from flows.core.manifest import SegmentRecord
 from flows.core.names import Namespace
 from flows.core.source import Kind
 from flows.mongo.client import TARGET, MongoOptions, connect
-from flows.mongo.load import load_segment
+from flows.mongo.load import Place, load_segment
 from flows.mongo.target import MongoTarget
 from tests.support.samples import archive, collection, entry, segment
 
@@ -131,9 +131,9 @@ def stored(tmp_path: Path) -> tuple[Path, SegmentRecord]:
 
 
 def load(target: MongoTarget, path: Path, record: SegmentRecord, database: str, *, again: bool = False) -> int:
-    names = {INVOICES.namespace: Namespace(database, "invoices")}
+    places = {INVOICES.namespace: Place(Namespace(database, "invoices"))}
     return load_segment(
-        target, path, record, names=names, users=frozenset(), again=again, progress=lambda *_: None
+        target, path, record, places=places, users=frozenset(), again=again, progress=lambda *_: None
     ).documents
 
 
