@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from prefect import flow
@@ -113,6 +113,7 @@ def restore(
                 rename=rename or {},
                 users=include_users,
                 duplicates=duplicates,
+                now=datetime.now(UTC),
             ),
             Precautions(
                 confirm,

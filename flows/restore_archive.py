@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 
 from prefect import flow
@@ -99,6 +100,7 @@ def restore_archive(
                 rename=rename or {},
                 users=include_users,
                 duplicates=duplicates,
+                now=datetime.now(UTC),
             ),
             Precautions(
                 confirm,

@@ -47,6 +47,7 @@ def assemble_manifest(
                 metadata=info.metadata,
                 content=combine(held[info.data_namespace]),
                 consistency=achieved(info, at),
+                ages=info.ages,
             )
         )
     loose = [record.namespace for record in records if record.consistency is Consistency.NONE]

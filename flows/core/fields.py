@@ -64,9 +64,17 @@ class Fields:
             raise FormatError("a field is negative", at=f"{self._path}.{name}", got=value)
         return value
 
+    def signed(self, name: str) -> int:
+        """An integer."""
+        return self._get(name, int)
+
     def boolean(self, name: str) -> bool:
         """True or false."""
         return self._get(name, bool)
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there: for one that came into the format later."""
+        return name in self._value
 
     def is_null(self, name: str) -> bool:
         """Whether the field is there and null."""

@@ -15,6 +15,7 @@ from flows.core.keys import backup_prefix, manifest_key
 from flows.core.names import Namespace
 from flows.core.source import ClusterTime, Consistency, Kind, SourceIdentity
 from flows.core.tally import Content, Totals, combine
+from flows.core.ttl import Ages
 
 FORMAT_VERSION = 1
 # Ten thousand collections with long validators stay far below it; more is not a manifest of ours.
@@ -31,6 +32,7 @@ class NamespaceRecord:
     metadata: str  # options, indexes, uuid as canonical Extended JSON, the text that the archives carry too
     content: Content  # documents (for a time-series collection: buckets), bytes of BSON, content digest
     consistency: Consistency
+    ages: tuple[Ages, ...] = ()  # of documents that a TTL rule may delete
 
     @property
     def data_namespace(self) -> Namespace:
@@ -195,7 +197,13 @@ def _namespace(item: Fields) -> NamespaceRecord:
         metadata=item.text("metadata"),
         content=_content(item.inner("content")),
         consistency=item.member("consistency", Consistency),
+        ages=tuple(_ages(found) for found in item.items("ages")) if item.has("ages") else (),
     )
+
+
+def _ages(item: Fields) -> Ages:
+    steps = item.items("steps")
+    return Ages(item.text_or_none("index"), tuple((step.signed("before"), step.integer("documents")) for step in steps))
 
 
 def _segment(item: Fields) -> SegmentRecord:
@@ -235,6 +243,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Totals):
         # Readers of JSON in other languages keep 53 bits of a number.
         return {**_plain(value.content), "crc": f"{value.crc:016x}"}
+    if isinstance(value, Ages):
+        steps = [{"before": before, "documents": documents} for before, documents in value.steps]
+        return {"index": value.index, "steps": steps}
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, datetime):

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from flows.core.errors import UnsupportedVersion
 from flows.core.names import Namespace
+from flows.core.ttl import Ages
 
 _SERVER_VERSION = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)([-+].*)?", re.DOTALL)
 
@@ -63,6 +64,7 @@ class CollectionInfo:
     capped: bool = False
     bytes: int = 0  # [bytes] BSON, as far as the server can tell without reading
     documents: int = 0
+    ages: tuple[Ages, ...] = ()  # of documents that a TTL rule may delete
 
     @property
     def data_namespace(self) -> Namespace:

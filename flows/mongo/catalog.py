@@ -21,6 +21,8 @@ from flows.mongo.client import Client, Side, mongo_errors
 RAW: CodecOptions[Any] = CodecOptions(
     document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS
 )
+# As RAW, with documents as dictionaries.
+DATES: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 _NAMESPACE_NOT_FOUND = 26
 
 

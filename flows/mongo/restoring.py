@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from flows.core.extjson import loads_metadata
 from flows.core.manifest import Manifest
@@ -36,6 +37,7 @@ def plan_target(
     rename: Mapping[str, str],
     users: bool,
     duplicates: Duplicates,
+    now: datetime,
 ) -> RestorePlan:
     """Decide what a restore would write where, with what the target holds now. Writes nothing.
 
@@ -60,7 +62,8 @@ def plan_target(
         check_readable(target, item.data_target)
     described = f"MongoDB {identity.server_version}, {identity.topology} {identity.replica_set or ''}".strip()
     expiring = tuple(
-        f"{item.target}: {rule.sentence()}, restored ones too; `hold_ttl` keeps them"
+        f"{item.target}: {rule.sentence()}, restored ones too; `hold_ttl` keeps them. Now it would delete "
+        f"{rule.doomed(item.record.ages, now=now)}"
         for item in plan.items
         for rule in expiries(loads_metadata(item.record.metadata))
     )

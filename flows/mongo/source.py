@@ -25,6 +25,7 @@ from flows.core.selection import (
     unused_excludes,
 )
 from flows.core.source import ClusterTime, CollectionInfo, Kind, SourceIdentity
+from flows.mongo.ages import count_ages
 from flows.mongo.catalog import RAW, Catalog, uuid_of
 from flows.mongo.client import SOURCE, Client, mongo_errors
 from flows.mongo.identity import server_identity
@@ -120,7 +121,8 @@ class MongoSource:
                 # The role `backup` may read everything and not ask for sizes: measure a few documents instead.
                 sample = list(collection.aggregate([{"$sample": {"size": 100}}])) if first is not None else []
                 size = documents * sum(len(d.raw) for d in sample) // max(len(sample), 1)
-        return _resized(info, size=size, documents=documents)
+            ages = count_ages(self._client, info)
+        return dataclasses.replace(info, bytes=size, documents=documents, ages=ages)
 
     def _users(self, databases: Sequence[str] | None) -> list[CollectionInfo]:
         """Users and roles: all of them, or of the databases named, as `mongodump --dumpDbUsersAndRoles` keeps them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 
 from flows.core.merge import Duplicates
 from flows.core.names import Namespace
@@ -27,11 +28,12 @@ def plan_restore_into(
     rename: Mapping[str, str],
     users: bool,
     duplicates: Duplicates,
+    now: datetime,
 ) -> RestorePlan:
     """Decide what would be written where. Writes nothing."""
     with job.target.open() as target:
         return plan_target(
-            target, job.manifest, selection, mode=mode, rename=rename, users=users, duplicates=duplicates
+            target, job.manifest, selection, mode=mode, rename=rename, users=users, duplicates=duplicates, now=now
         )
 
 

@@ -124,6 +124,10 @@ def test_documents_do_not_expire_where_expiry_is_held(mongo_client: Client, data
     back_up(databases=[database])
     try:
         mongo_client.drop_database(database)
+        planned = page(run_flow(restore, into_source=True, dry_run=True).id)
+        for name, expired in (("sessions", "100 of 100"), ("metrics", "1 of 1")):
+            (line,) = [line for line in planned.splitlines() if f"{database}.{name}: " in line]
+            assert f"Now it would delete {expired} in the backup" in line
         restore(into_source=True)
         assert contents(mongo_client, database) == before
 

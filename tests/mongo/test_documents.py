@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import bson
@@ -13,7 +12,6 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from deployments.embedded import Mongod
 from flows.core.document_diff import Difference, DocumentDiff
 from flows.core.document_page import check_matching
 from flows.core.document_plan import DocumentPlan, ExistingDocuments, Into, request_documents
@@ -21,19 +19,12 @@ from flows.core.elements import document_of, elements, id_of
 from flows.core.errors import ConfigurationError, Refused, RestoreIncomplete
 from flows.core.manifest import Manifest
 from flows.core.proof import Merged
-from flows.mongo.client import TARGET, MongoOptions, connect
 from flows.mongo.documents import diff_documents, make_scratch, plan_into, write_documents
 from flows.mongo.target import MongoTarget
 from tests.support import zoo
 from tests.support.samples import collection, entry, manifest, segment
 
 Client = MongoClient[dict[str, Any]]
-
-
-@pytest.fixture
-def target(mongod: Mongod) -> Iterator[MongoTarget]:
-    with connect(MongoOptions(mongod.uri), TARGET) as client:
-        yield MongoTarget(client)
 
 
 class Case:

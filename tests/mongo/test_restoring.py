@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from deployments.embedded import Mongod
 from flows.core.errors import RestoreDiffers, TargetError
 from flows.core.manifest import NamespaceRecord
 from flows.core.names import Namespace
@@ -17,18 +16,11 @@ from flows.core.restore_plan import Action, RestoreItem, RestoreMode, RestorePla
 from flows.core.selection import Selection
 from flows.core.source import Consistency, Kind
 from flows.core.tally import Tally
-from flows.mongo.client import TARGET, MongoOptions, connect
 from flows.mongo.restoring import finish_collections, finish_views
 from flows.mongo.source import MongoSource
 from flows.mongo.target import MongoTarget
 
 Client = MongoClient[dict[str, Any]]
-
-
-@pytest.fixture
-def target(mongod: Mongod) -> Iterator[MongoTarget]:
-    with connect(MongoOptions(mongod.uri), TARGET) as client:
-        yield MongoTarget(client)
 
 
 @pytest.fixture

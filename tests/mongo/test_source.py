@@ -29,12 +29,6 @@ from flows.mongo.source import MongoSource
 Client = MongoClient[dict[str, Any]]
 
 
-@pytest.fixture
-def source(mongod: Mongod) -> Iterator[MongoSource]:
-    with connect(MongoOptions(mongod.uri), SOURCE) as client:
-        yield MongoSource(client)
-
-
 def listed(source: MongoSource, database: str, **selection: Any) -> dict[str, Any]:
     found = source.listing(Selection(databases=(database,), **selection), users=False)
     return {info.namespace.collection: info for info in found.collections}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import bson
 import pytest
 from pymongo import MongoClient
 
-from deployments.embedded import Mongod, Parts
+from deployments.embedded import Parts
 from flows.core.errors import IntegrityError, TargetError, TargetUnavailable
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import SegmentRecord
@@ -23,12 +22,6 @@ from flows.mongo.target import MongoTarget
 from tests.support.samples import archive, collection, entry, segment
 
 Client = MongoClient[dict[str, Any]]
-
-
-@pytest.fixture
-def target(mongod: Mongod) -> Iterator[MongoTarget]:
-    with connect(MongoOptions(mongod.uri), TARGET) as client:
-        yield MongoTarget(client)
 
 
 def encoded(*documents: dict[str, Any]) -> bytes:
