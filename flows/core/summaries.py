@@ -183,14 +183,13 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         "",
         f"* **{done}**",
         f"* **Target**: {plan.target}"
-        + (
-            "; **the very MongoDB that was backed up**: turn on `into_source` to write to it" if plan.own_source else ""
-        ),
+        + ("; **the very MongoDB that was backed up**, which takes `into_source`" if plan.own_source else ""),
         f"* **Age of the data**: {format_duration(age)}",
-        f"* **Writes**: {format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
+        f"* **{'Compares, and writes what is missing' if plan.merged else 'Writes'}**: "
+        f"{format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
         f"{format_bytes(plan.bytes)}; "
         f"downloads {format_bytes(stored)} in {len(plan.segments)} segments",
-        f"* **Estimate**: about {format_duration(timedelta(seconds=plan.bytes / _BYTES_PER_SECOND))} at "
+        f"* **Estimate**: about {format_duration(timedelta(seconds=max(1, plan.bytes / _BYTES_PER_SECOND)))} at "
         f"{format_bytes(_BYTES_PER_SECOND)} of BSON per second, and up to {format_bytes(plan.bytes)} of disk there",
         f"* **Replaces**: {_held_by(plan.replaced)}",
         *(
@@ -208,8 +207,8 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
                 {
                     "from": str(item.record.namespace),
                     "to": str(item.target),
-                    "kind": item.record.kind.value,
                     "action": f"{item.action.value}: {item.refusal}" if item.refusal else item.action.value,
+                    "kind": item.record.kind.value,
                     "documents": format_count(item.record.content.documents),
                     "BSON": format_bytes(item.record.content.bytes),
                     "there now": _there_now(item),

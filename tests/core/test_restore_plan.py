@@ -84,7 +84,7 @@ def test_the_plan_shows_both_names() -> None:
         ("mpg.b", "mpg.b", Action.CREATE),
     ]
     page = restore_page(decided, BACKUP, now=STARTED, done="")
-    assert "| mpg.a | mpg.a_old | collection | create |" in page
+    assert "| mpg.a | mpg.a_old | create | collection |" in page
 
 
 def view(name: str, **options: object) -> CollectionInfo:

@@ -101,7 +101,7 @@ def test_a_capped_collection_is_not_added_to(mongo_client: Client, stored_zoo: C
     run = run_flow(
         restore, store="zoo-merge", rename={"zoo": copy}, mode=RestoreMode.MERGE, into_source=True, dry_run=True
     )
-    assert f"| {copy}.capped | collection | REFUSED: it is capped" in page(run.id)
+    assert f"| {copy}.capped | REFUSED: it is capped" in page(run.id)
     assert contents(mongo_client, copy) == before
 
 
