@@ -40,13 +40,14 @@ def server_identity(client: Client, side: Side) -> SourceIdentity:
         server_version=version,
         topology="replica set" if "setName" in hello else "standalone",
         replica_set=hello.get("setName"),
-        replica_set_id=_replica_set_id(client) if "setName" in hello else None,
+        replica_set_id=_replica_set_id(client, side) if "setName" in hello else None,
     )
 
 
-def _replica_set_id(client: Client) -> str | None:
-    try:
-        config = client.admin.command("replSetGetConfig")
-    except OperationFailure:
-        return None  # the roles `backup` and `restore` do not include it: the identity is then the name alone
+def _replica_set_id(client: Client, side: Side) -> str | None:
+    with mongo_errors(side):
+        try:
+            config = client.admin.command("replSetGetConfig")
+        except OperationFailure:
+            return None  # the roles `backup` and `restore` do not include it: the identity is then the name alone
     return str(config["config"]["settings"]["replicaSetId"])
