@@ -98,7 +98,7 @@ def mongo_errors(side: Side, **where: Any) -> Iterator[None]:
         raise _no_server(error, side, where) from error
     except (AutoReconnect, WriteConcernError) as error:
         raise side.unavailable(
-            f"the connection to the {side.name} broke", hint=_RETRY_HINT, **where, got=_short(str(error))
+            f"the connection to the {side.name} broke", hint=_UNREACHED_HINT, **where, got=_short(str(error))
         ) from error
     except OperationFailure as error:
         raise _refused(error, side, where) from error
@@ -116,7 +116,8 @@ def mongo_errors(side: Side, **where: Any) -> Iterator[None]:
         raise side.general(f"the {side.name} failed", **where, got=_short(str(error))) from error
 
 
-_RETRY_HINT = "It is tried again by itself; if it goes on, check that mongod runs and can be reached."
+# It is said of the last try too, so it promises no other one.
+_UNREACHED_HINT = "Check that mongod runs and can be reached; its log may say more."
 
 
 def _no_server(error: ServerSelectionTimeoutError, side: Side, where: dict[str, Any]) -> BackupError:
@@ -169,7 +170,7 @@ def _refused(error: OperationFailure, side: Side, where: dict[str, Any]) -> Back
             got=got,
         )
     if error.code in _CURSOR_LOST or error.has_error_label("RetryableWriteError"):
-        return side.unavailable(f"the {side.name} lost track of the operation", hint=_RETRY_HINT, **where, got=got)
+        return side.unavailable(f"the {side.name} lost track of the operation", hint=_UNREACHED_HINT, **where, got=got)
     return side.general(
         f"the {side.name} refused a command",
         hint=f"Look up the code, and what the log of the {side.name} says at this time.",

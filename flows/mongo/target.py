@@ -320,7 +320,7 @@ def check_majority(reply: Mapping[str, Any], namespace: Namespace) -> None:
     if error:
         raise TargetUnavailable(
             "the target took a write, and a majority of its replica set did not confirm it",
-            hint="The stage is repeated. If it happens again, look at the members of the replica set.",
+            hint="Look at the members of the replica set.",
             namespace=str(namespace),
             code=error["code"],
             got=str(error["errmsg"])[:200],
