@@ -17,11 +17,17 @@ class RestoreProgress:
 
     def __init__(self, plan: RestorePlan) -> None:
         self._plan = plan
+        self._prepared = False
         self._loaded: set[str] = set()
         self.merged: dict[Namespace, Merged] = {}
-        self._pending = [item for item in plan.items if item.record.kind is not Kind.VIEW]
+        self._collections = tuple(item for item in plan.items if item.record.kind is not Kind.VIEW)
+        self._pending = self._collections
 
-    def loaded(self, segment: str, merged: Mapping[Namespace, Merged]) -> None:
+    def prepared(self) -> None:
+        """Remember that everything to be replaced is dropped, and every collection is there."""
+        self._prepared = True
+
+    def loaded(self, segment: str, merged: Mapping[Namespace, Merged] | None = None) -> None:
         """Remember that all of a segment is in the target.
 
         Args:
@@ -29,14 +35,14 @@ class RestoreProgress:
             merged: By the name in the target: what became of documents for collections that had some.
         """
         self._loaded.add(segment)
-        for namespace, more in merged.items():
+        for namespace, more in (merged or {}).items():
             self.merged[namespace] = self.merged.get(namespace, Merged()) + more
 
     def completed(self) -> tuple[RestoreItem, ...]:
         """The collections whose documents are all there since this was asked last."""
         missing = self._missing()
         done = tuple(item for item in self._pending if item.record.data_namespace not in missing)
-        self._pending = [item for item in self._pending if item.record.data_namespace in missing]
+        self._pending = tuple(item for item in self._pending if item.record.data_namespace in missing)
         return done
 
     @contextmanager
@@ -60,14 +66,20 @@ class RestoreProgress:
             ) from error
 
     def sentence(self) -> str:
-        """The state of the target in one sentence."""
+        """The state of the target in one sentence. It claims what the target has confirmed, and nothing else.
+
+        A write whose answer was lost has been done or not: that is why it says `may`.
+        """
+        if not self._prepared:
+            replaced = len(self._plan.replaced)
+            dropped = f"the {replaced} namespaces to be replaced may be dropped, " if replaced else ""
+            return f"no documents were loaded, {dropped}new namespaces may be there, empty"
         missing = self._missing()
-        whole = [item for item in self._plan.items if item.record.data_namespace not in missing]
-        partial = len(self._plan.items) - len(whole)
+        whole = sum(item.record.data_namespace not in missing for item in self._collections)
         return (
-            f"the target has {len(self._loaded)} of {len(self._plan.segments)} segments, "
-            f"the documents of {len(whole)} namespaces are complete, {partial} are empty or incomplete, "
-            f"indexes and views may be missing"
+            f"the target has {len(self._loaded)} of {len(self._plan.segments)} segments for certain, "
+            f"the documents of {whole} collections are complete, {len(self._collections) - whole} may be empty or "
+            "incomplete, indexes and views may be missing"
         )
 
     def _again(self) -> str:

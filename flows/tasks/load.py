@@ -21,6 +21,7 @@ def load(
     job: RestoreJob, plan: RestorePlan, segment: SegmentRecord, path: Path, *, read_back: bool, majority: bool
 ) -> LoadedSegment:
     """Write the documents of one segment into the target; its file leaves the spool."""
+    run = current(job.run)
     with job.target.open() as target:
         loaded = load_segment(
             target,
@@ -29,9 +30,10 @@ def load(
             places=places(plan, read_back=read_back),
             users=frozenset(plan.users),
             again=attempt() > 1,
-            progress=current(job.run).counter(documents=True),
+            progress=run.counter(documents=True),
             majority=majority,
         )
+    run.loaded.add(segment.name)
     path.unlink()
     logger.info("loaded %s: %s documents, %s", segment.name, format_count(loaded.documents), format_bytes(loaded.bytes))
     return loaded

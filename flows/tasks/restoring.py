@@ -139,6 +139,7 @@ def carry_out(
         state = RestoreProgress(plan)
         with state.told_on_failure(kept), shown_progress(run, key=f"progress-{page}", description="Restore"):
             prepare(job, plan, preserve_uuid=manner.preserve_uuid)
+            state.prepared()
             proofs = load_segments(run, job, plan, state, manner, archive)
             proofs += create_views(job, plan)
     ended = datetime.now(UTC)
@@ -186,7 +187,10 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in
 def load_segments(
     run: Run, job: RestoreJob, plan: RestorePlan, state: RestoreProgress, manner: Manner, archive: Path | None
 ) -> list[NamespaceProof]:
-    """Fetch and load every segment; while some are loaded, the next are fetched, and what is complete is finished."""
+    """Fetch and load every segment; while some are loaded, the next are fetched, and what is complete is finished.
+
+    Where that fails, what was under way has come to its end before the error is raised, and `state` knows of it.
+    """
     finishing: list[PrefectFuture[tuple[NamespaceProof, ...]]] = []
 
     def finish_completed() -> None:
@@ -216,8 +220,14 @@ def load_segments(
         )
         return (fetched, loaded) if fetched is not None else (loaded,)
 
-    finish_completed()  # collections without documents
-    for loaded in overlapped(run, plan.segments, submit, most=manner.in_flight):
-        state.loaded(loaded.name, loaded.merged)
-        finish_completed()
-    return [proof for future in finishing for proof in future.result()]
+    try:
+        finish_completed()  # collections without documents
+        for loaded in overlapped(run, plan.segments, submit, most=manner.in_flight):
+            state.loaded(loaded.name, loaded.merged)
+            finish_completed()
+        return [proof for future in finishing for proof in future.result()]
+    except BackupError:
+        run.settle()
+        for name in run.loaded:
+            state.loaded(name)
+        raise

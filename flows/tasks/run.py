@@ -41,6 +41,7 @@ class Run:
         self.id = identifier
         self.spool = spool
         self.stop = stop_event(identifier)
+        self.loaded: set[str] = set()  # names of the segments that a target has as a whole, in whatever order
         self._futures: list[PrefectFuture[Any]] = []
         self._lock = threading.Lock()
         self._total = 0

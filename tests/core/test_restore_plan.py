@@ -189,16 +189,36 @@ def test_users_are_taken_only_where_they_were_asked_for_and_are_there() -> None:
 
 def test_a_failure_midway_says_in_what_state_the_target_is() -> None:
     progress = RestoreProgress(plan())
-    progress.loaded("segment-00000.archive.gz", {})
+    progress.prepared()
+    progress.loaded("segment-00000.archive.gz")
     with pytest.raises(RestoreIncomplete) as caught, progress.told_on_failure(""):
         raise IntegrityError("the SHA-256 is wrong", hint="Take an older backup.", key="k")
     assert str(caught.value) == (
-        "the restore stopped: the SHA-256 is wrong; the target has 1 of 2 segments, the documents of 2 namespaces are "
-        "complete, 1 are empty or incomplete, indexes and views may be missing (key='k')\n"
+        "the restore stopped: the SHA-256 is wrong; the target has 1 of 2 segments for certain, the documents of 2 "
+        "collections are complete, 1 may be empty or incomplete, indexes and views may be missing (key='k')\n"
         "HINT: Take an older backup. To restore this or another backup again, use mode `replace` with `confirm`: "
         "it drops what is there and begins anew."
     )
     assert isinstance(caught.value.__cause__, IntegrityError)
+
+
+def test_a_failure_while_the_target_is_prepared_claims_neither_that_it_is_dropped_nor_that_it_is_there() -> None:
+    into_new = RestoreProgress(plan())
+    assert into_new.sentence() == "no documents were loaded, new namespaces may be there, empty"
+    existing = {"mpg.a": 5, "mpg.b": 1}
+    assert RestoreProgress(plan(mode=RestoreMode.REPLACE, existing=existing)).sentence() == (
+        "no documents were loaded, the 2 namespaces to be replaced may be dropped, new namespaces may be there, empty"
+    )
+
+
+def test_a_view_is_not_said_to_have_documents() -> None:
+    view = collection("mpg.v", Kind.VIEW)
+    backup = manifest([A, view], [segment(0, entry(A, ONE), entry(view, b""))])
+    progress = RestoreProgress(
+        plan_restore(backup, Selection(), mode=RestoreMode.INTO_NEW, rename={}, users=False, existing={})
+    )
+    progress.prepared()
+    assert "the documents of 0 collections are complete, 1 may be empty or incomplete" in progress.sentence()
 
 
 def test_a_collection_is_completed_by_the_last_of_its_segments() -> None:
@@ -215,9 +235,9 @@ def test_a_collection_is_completed_by_the_last_of_its_segments() -> None:
         return [str(item.target) for item in progress.completed()]
 
     assert completed() == ["mpg.empty"]
-    progress.loaded("segment-00001.archive.gz", {})
+    progress.loaded("segment-00001.archive.gz")
     assert completed() == []
-    progress.loaded("segment-00000.archive.gz", {})
+    progress.loaded("segment-00000.archive.gz")
     assert completed() == ["mpg.a", "mpg.big"]
     assert completed() == []
 

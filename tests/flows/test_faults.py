@@ -210,8 +210,8 @@ def test_a_flipped_byte_in_the_store_is_not_restored(
     key = f"default/backups/{taken}/{damaged.name}"
     assert str(run.error) == (
         "the restore stopped: the SHA-256 of a segment is not the one in the manifest; "
-        "the target has 1 of 2 segments, the documents of 0 namespaces are complete, 1 are empty or incomplete, "
-        f"indexes and views may be missing (key='{key}', store='{repo.block.open().location}', "
+        "the target has 1 of 2 segments for certain, the documents of 0 collections are complete, 1 may be empty or "
+        f"incomplete, indexes and views may be missing (key='{key}', store='{repo.block.open().location}', "
         f"expected='{damaged.sha256}', got='{run.error.facts['got']}')\n"
         "HINT: Nothing of this segment was used. Restore an older backup, and find out what changed this object. "
         "To restore this or another backup again, use mode `replace` with `confirm`: "
@@ -224,6 +224,27 @@ def test_a_flipped_byte_in_the_store_is_not_restored(
     _flip(repo.path(taken, 1))
     restore(into_source=True, mode=RestoreMode.REPLACE, confirm=two_segments)  # as the hint says
     assert mongo_client[two_segments]["large"].count_documents({}) == 20
+
+
+def test_a_segment_that_arrives_while_another_fails_is_told(
+    mongo_client: Client, two_segments: str, repo: Repo, proxy: FaultProxy
+) -> None:
+    taken = back_up(databases=[two_segments], segment_mib=16)
+    mongo_client.drop_database(two_segments)
+    second = repo.repository.manifest(taken).segments[1].entries[0].totals.documents
+    large = mongo_client[two_segments]["large"]
+
+    def wait(_: Request) -> None:
+        eventually(lambda: large.count_documents({}) == second, "the second segment in the target")
+        raise ConnectionAbortedError
+
+    proxy.fail("GET segment-00000", times=None, action=call(before=wait))
+    run = run_flow(restore, into_source=True)
+
+    assert isinstance(run.error, RestoreIncomplete)
+    assert "the target has 1 of 2 segments for certain, the documents of 0 collections are complete, 1 may be" in str(
+        run.error
+    )
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
