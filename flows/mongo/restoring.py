@@ -85,66 +85,54 @@ def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: boo
             target.create(item.target, item.record.kind, created, preserve_uuid=preserve_uuid)
 
 
-def finish_collections(
+def compare_documents(
     target: MongoTarget,
     items: Sequence[RestoreItem],
     *,
     merged: Mapping[Namespace, Merged],
     read_back: bool,
-    hold_ttl: bool,
     majority: bool,
     progress: Callable[[int], None],
 ) -> tuple[NamespaceProof, ...]:
-    """Build the indexes of collections whose documents are all there, and hold each against the manifest.
+    """Hold the documents of collections against the manifest. Writes nothing.
 
-    Safe to repeat: an index that is there already in the same form is left as it is.
+    It comes before their indexes: as soon as an index lets them, old documents expire, and a second look would miss
+    them.
 
     Args:
         target: Where they are.
-        items: Collections, no views.
-        merged: By the name in the target: what became of the documents of collections that had some before.
+        items: Collections whose documents are all there; no views.
+        merged: By the name in the target: what became of the documents of collections that had some before. What such
+            a collection holds besides is not the backup's, so its documents were compared one by one as they came.
         read_back: Whether to read all documents and compare their content digest; else they are only counted.
-        hold_ttl: Whether documents are kept from expiring.
         majority: Whether a majority of the replica set has confirmed every document already; else it is waited for.
         progress: Called with the bytes that were read back; may raise to stop.
+
+    Returns:
+        What is proved so far; `finish_collections` adds the rest.
     """
     if not majority:
         for item in items:
             target.wait_for_majority(item.target)
     return tuple(
-        _finish_merged(target, item, merged.get(item.data_target, Merged()), hold_ttl=hold_ttl)
+        _compare_merged(item, merged.get(item.data_target, Merged()))
         if item.action is Action.MERGE
-        else _finish_collection(target, item, read_back=read_back, hold_ttl=hold_ttl, progress=progress)
+        else _compare_documents(target, item, read_back=read_back, progress=progress)
         for item in items
     )
 
 
-def _finish_merged(target: MongoTarget, item: RestoreItem, merged: Merged, *, hold_ttl: bool) -> NamespaceProof:
-    """What the collection holds besides is not the backup's, so its documents were compared one by one as they came."""
-    wanted = loads_metadata(item.record.metadata)
-    there = target.metadata(item.target, item.record.kind)
-    lacking = missing_indexes(wanted, there)
-    built = target.build_indexes(item.target, held(lacking) if hold_ttl else lacking)
-    rules = [rule for rule in expiries(lacking) if rule.index is not None]  # the collection's own stays as it is
-    resume = tuple(rule.resume(item.target) for rule in rules) if hold_ttl else ()
-    differences = []
-    if merged.documents != item.record.content.documents:
-        differences.append(f"{item.record.content.documents} documents expected, {merged.documents} were compared")
-    if there is not None:
-        now = target.metadata(item.target, item.record.kind)
-        differences += [f"index {index['name']!r} is missing" for index in missing_indexes(wanted, now).indexes]
-    return NamespaceProof(item.target, built, None, there is not None, tuple(differences), resume, merged)
+def _compare_merged(item: RestoreItem, merged: Merged) -> NamespaceProof:
+    expected = item.record.content.documents
+    wrong = (f"{expected} documents expected, {merged.documents} were compared",)
+    differences = wrong if merged.documents != expected else ()
+    return NamespaceProof(item.target, 0, None, False, differences, merged=merged)
 
 
-def _finish_collection(
-    target: MongoTarget, item: RestoreItem, *, read_back: bool, hold_ttl: bool, progress: Callable[[int], None]
+def _compare_documents(
+    target: MongoTarget, item: RestoreItem, *, read_back: bool, progress: Callable[[int], None]
 ) -> NamespaceProof:
     record = item.record
-    metadata = loads_metadata(record.metadata)
-    rules = expiries(metadata)
-    if hold_ttl:
-        metadata = held(metadata)
-    # Documents first: as soon as an index lets them, old ones expire.
     differences: list[str] = []
     content: Content | None = None
     if read_back:
@@ -157,14 +145,67 @@ def _finish_collection(
         counted = target.count(item.target, record.kind)
         if counted not in (None, record.content.documents):
             differences = [f"{record.content.documents} documents expected, {counted} found"]
+    return NamespaceProof(item.target, 0, content, False, tuple(differences))
+
+
+def finish_collections(
+    target: MongoTarget, items: Sequence[RestoreItem], compared: Sequence[NamespaceProof], *, hold_ttl: bool
+) -> tuple[NamespaceProof, ...]:
+    """Build the indexes of collections, let their documents expire again, and compare options and indexes.
+
+    Safe to repeat: an index that is there already in the same form is left as it is.
+
+    Args:
+        target: Where they are.
+        items: Collections, no views.
+        compared: What `compare_documents` found for each of them.
+        hold_ttl: Whether documents are kept from expiring.
+    """
+    pairs = zip(items, compared, strict=True)
+    return tuple(
+        (_finish_merged if item.action is Action.MERGE else _finish_collection)(target, item, proof, hold_ttl=hold_ttl)
+        for item, proof in pairs
+    )
+
+
+def _finish_merged(
+    target: MongoTarget, item: RestoreItem, compared: NamespaceProof, *, hold_ttl: bool
+) -> NamespaceProof:
+    wanted = loads_metadata(item.record.metadata)
+    there = target.metadata(item.target, item.record.kind)
+    lacking = missing_indexes(wanted, there)
+    rules = [rule for rule in expiries(lacking) if rule.index is not None]  # the collection's own stays as it is
+    built = target.build_indexes(item.target, held(lacking) if hold_ttl else lacking)
+    now = target.metadata(item.target, item.record.kind) if there is not None else None
+    still = missing_indexes(wanted, now).indexes if now is not None else []
+    return dataclasses.replace(
+        compared,
+        indexes=built,
+        metadata=now is not None,
+        differences=compared.differences + tuple(f"index {index['name']!r} is missing" for index in still),
+        resume=tuple(rule.resume(item.target) for rule in rules) if hold_ttl else (),
+    )
+
+
+def _finish_collection(
+    target: MongoTarget, item: RestoreItem, compared: NamespaceProof, *, hold_ttl: bool
+) -> NamespaceProof:
+    metadata = loads_metadata(item.record.metadata)
+    rules = expiries(metadata)
+    if hold_ttl:
+        metadata = held(metadata)
     indexes = target.build_indexes(item.target, metadata)
     if OPTION in metadata.options:
         target.expire_after(item.target, metadata.options[OPTION])
-    there = target.metadata(item.target, record.kind)
-    if there is not None:
-        differences += map(str, differences_of_metadata(metadata, there))
-    resume = tuple(rule.resume(item.target) for rule in rules) if hold_ttl else ()
-    return NamespaceProof(item.target, indexes, content, there is not None, tuple(differences), resume)
+    there = target.metadata(item.target, item.record.kind)
+    differences = () if there is None else tuple(map(str, differences_of_metadata(metadata, there)))
+    return dataclasses.replace(
+        compared,
+        indexes=indexes,
+        metadata=there is not None,
+        differences=compared.differences + differences,
+        resume=tuple(rule.resume(item.target) for rule in rules) if hold_ttl else (),
+    )
 
 
 def finish_views(target: MongoTarget, plan: RestorePlan) -> tuple[NamespaceProof, ...]:

@@ -29,10 +29,10 @@ from flows.tasks.maintenance import maintenance_window
 from flows.tasks.prune import prune_plan
 from flows.tasks.publish import publish_page, started_by
 from flows.tasks.restore_job import RestoreJob
-from flows.tasks.run import Run, overlapped, shown_progress
+from flows.tasks.run import Run, last_result, overlapped, shown_progress
 from flows.tasks.settings import Overlap, Retention
 from flows.tasks.taking import take_backup
-from flows.tasks.target import create_views, finish, prepare
+from flows.tasks.target import compare, create_views, finish, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +191,22 @@ def load_segments(
 
     Where that fails, what was under way has come to its end before the error is raised, and `state` knows of it.
     """
-    finishing: list[PrefectFuture[tuple[NamespaceProof, ...]]] = []
+    finishing: list[tuple[PrefectFuture[Any], ...]] = []
 
     def finish_completed() -> None:
         if completed := state.completed():
-            future = finish.submit(
+            compared = compare.submit(
                 job,
                 completed,
                 dict(state.merged),
                 read_back=manner.prove,
-                hold_ttl=manner.hold_ttl,
                 majority=manner.majority,
                 return_state=False,
             )
-            finishing.append(future)
-            run.watch(future)
+            finished = finish.submit(job, completed, compared, hold_ttl=manner.hold_ttl, return_state=False)
+            finishing.append((compared, finished))
+            for future in finishing[-1]:
+                run.watch(future)
 
     def submit(segment: SegmentRecord) -> tuple[PrefectFuture[Any], ...]:
         fetched = fetch.submit(job, segment) if archive is None else None
@@ -225,7 +226,7 @@ def load_segments(
         for loaded in overlapped(run, plan.segments, submit, most=manner.in_flight):
             state.loaded(loaded.name, loaded.merged)
             finish_completed()
-        return [proof for future in finishing for proof in future.result()]
+        return [proof for stages in finishing for proof in last_result(stages)]
     except BackupError:
         run.settle()
         for name in run.loaded:

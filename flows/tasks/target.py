@@ -11,7 +11,13 @@ from flows.core.names import Namespace
 from flows.core.proof import Merged, NamespaceProof
 from flows.core.restore_plan import RestoreItem, RestoreMode, RestorePlan
 from flows.core.selection import Selection
-from flows.mongo.restoring import finish_collections, finish_views, plan_target, prepare_target
+from flows.mongo.restoring import (
+    compare_documents,
+    finish_collections,
+    finish_views,
+    plan_target,
+    prepare_target,
+)
 from flows.tasks.options import stage
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.run import current
@@ -51,27 +57,30 @@ def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
     )
 
 
-@stage(name="finish", task_run_name="build indexes and compare")
-def finish(
+@stage(name="compare", task_run_name="read documents back and compare")
+def compare(
     job: RestoreJob,
     items: tuple[RestoreItem, ...],
     merged: Mapping[Namespace, Merged],
     *,
     read_back: bool,
-    hold_ttl: bool,
     majority: bool,
 ) -> tuple[NamespaceProof, ...]:
-    """Build the indexes of collections whose documents are all there, and hold each against the manifest."""
+    """Hold the documents of collections against the manifest, when all of them are there."""
+    run = current(job.run)
     with job.target.open() as target:
-        proofs = finish_collections(
-            target,
-            items,
-            merged=merged,
-            read_back=read_back,
-            hold_ttl=hold_ttl,
-            majority=majority,
-            progress=current(job.run).counter(),
+        return compare_documents(
+            target, items, merged=merged, read_back=read_back, majority=majority, progress=run.counter()
         )
+
+
+@stage(name="finish", task_run_name="build indexes and compare")
+def finish(
+    job: RestoreJob, items: tuple[RestoreItem, ...], compared: tuple[NamespaceProof, ...], *, hold_ttl: bool
+) -> tuple[NamespaceProof, ...]:
+    """Build the indexes of collections whose documents were compared, and hold them against the manifest too."""
+    with job.target.open() as target:
+        proofs = finish_collections(target, items, compared, hold_ttl=hold_ttl)
     logger.info("finished %s", ", ".join(str(proof.namespace) for proof in proofs))
     return proofs
 

@@ -21,7 +21,7 @@ from deployments import embedded
 from tests.support.contents import Contents, contents
 
 ROOT = Path(__file__).parents[2]
-TASKS = ("plan-restore", "prepare-target", "fetch", "load", "finish", "finish-views")
+TASKS = ("plan-restore", "prepare-target", "fetch", "load", "compare", "finish", "finish-views")
 KILLS = [(task, moment) for task in TASKS for moment in ("running", "completion")]
 # Before these nothing has been written: what was there is as it was.
 HARMLESS = {("plan-restore", "running"), ("plan-restore", "completion"), ("prepare-target", "running")}

@@ -16,7 +16,7 @@ from flows.core.restore_plan import Action, RestoreItem, RestoreMode, RestorePla
 from flows.core.selection import Selection
 from flows.core.source import Consistency, Kind
 from flows.core.tally import Tally
-from flows.mongo.restoring import finish_collections, finish_views
+from flows.mongo.restoring import compare_documents, finish_collections, finish_views
 from flows.mongo.source import MongoSource
 from flows.mongo.target import MongoTarget
 
@@ -44,10 +44,13 @@ def items(mongo_client: Client, database: str) -> dict[str, RestoreItem]:
     return found
 
 
+def compare(target: MongoTarget, item: RestoreItem, *, read_back: bool = True) -> tuple[NamespaceProof, ...]:
+    return compare_documents(target, [item], merged={}, read_back=read_back, majority=True, progress=lambda _: None)
+
+
 def prove(target: MongoTarget, item: RestoreItem, *, read_back: bool = True) -> NamespaceProof:
-    (proof,) = finish_collections(
-        target, [item], merged={}, read_back=read_back, hold_ttl=False, majority=True, progress=lambda _: None
-    )
+    compared = compare(target, item, read_back=read_back)
+    (proof,) = finish_collections(target, [item], compared, hold_ttl=False)
     return proof
 
 
@@ -58,6 +61,16 @@ def test_what_is_as_in_the_manifest_has_no_differences(target: MongoTarget, item
         assert proof.content == items[name].record.content
     (view,) = finish_views(target, RestorePlan("b", RestoreMode.INTO_NEW, (items["v"],), (), ()))
     assert view.differences == ()
+
+
+def test_what_expires_while_indexes_are_built_again_is_no_difference(
+    target: MongoTarget, mongo_client: Client, database: str, items: dict[str, RestoreItem]
+) -> None:
+    compared = compare(target, items["c"])
+    finish_collections(target, [items["c"]], compared, hold_ttl=False)
+    mongo_client[database].c.delete_one({"_id": 7})  # what the index on `a` lets the server do, once it is there
+    (proof,) = finish_collections(target, [items["c"]], compared, hold_ttl=False)
+    assert (proof.differences, proof.content) == ((), items["c"].record.content)
 
 
 def _change_a_value(db: Any) -> None:

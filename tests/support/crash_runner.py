@@ -31,13 +31,13 @@ from flows.tasks.load import load
 from flows.tasks.plan import plan, prepare_store
 from flows.tasks.prune import prune_plan
 from flows.tasks.settings import Retention
-from flows.tasks.target import create_views, finish, plan_restore_into, prepare
+from flows.tasks.target import compare, create_views, finish, plan_restore_into, prepare
 from flows.tasks.upload import upload
 from flows.tasks.verify import verify
 
 AT_A_TIME = 2
 _OF_BACKUP = (plan, prepare_store, dump, compress, upload, verify, commit, prune_plan)
-_OF_RESTORE = (plan_restore_into, prepare, fetch, load, finish, create_views)
+_OF_RESTORE = (plan_restore_into, prepare, fetch, load, compare, finish, create_views)
 TASKS = {task.name: task for task in (*_OF_BACKUP, *_OF_RESTORE)}
 
 
