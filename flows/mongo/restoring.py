@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from flows.core.extjson import loads_metadata
+from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import Manifest
 from flows.core.merge import Duplicates, missing_indexes
 from flows.core.names import Namespace
@@ -23,7 +23,7 @@ from flows.core.restore_plan import (
 from flows.core.selection import Selection
 from flows.core.source import Kind
 from flows.core.tally import Content
-from flows.core.ttl import OPTION, expiries, held, without_own_expiry
+from flows.core.ttl import NEVER_SECONDS, OPTION, expiries, held, without_own_expiry
 from flows.mongo.merging import check_readable
 from flows.mongo.target import MongoTarget
 
@@ -70,10 +70,16 @@ def plan_target(
     return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes + plan.warnings + expiring)
 
 
-def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: bool) -> None:
+def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: bool, again: bool) -> None:
     """Drop what is replaced, then create every collection, empty and without indexes.
 
     All metadata is read before the first drop, so that a manifest with options that cannot be parsed does no harm.
+
+    Args:
+        target: Where to write.
+        plan: What to drop and to create.
+        preserve_uuid: Give collections the uuid that they had.
+        again: An earlier try may have done a part of it, and nothing has been loaded since.
     """
     parsed = [(item, loads_metadata(item.record.metadata)) for item in plan.items]
     for item in plan.items:
@@ -82,7 +88,7 @@ def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: boo
     for item, metadata in parsed:
         if item.record.kind is not Kind.VIEW and item.action is not Action.MERGE:
             created = without_own_expiry(metadata)  # turned on at the end
-            target.create(item.target, item.record.kind, created, preserve_uuid=preserve_uuid)
+            target.create(item.target, item.record.kind, created, preserve_uuid=preserve_uuid, again=again)
 
 
 def compare_documents(
@@ -174,7 +180,6 @@ def _finish_merged(
     wanted = loads_metadata(item.record.metadata)
     there = target.metadata(item.target, item.record.kind)
     lacking = missing_indexes(wanted, there)
-    rules = [rule for rule in expiries(lacking) if rule.index is not None]  # the collection's own stays as it is
     built = target.build_indexes(item.target, held(lacking) if hold_ttl else lacking)
     now = target.metadata(item.target, item.record.kind) if there is not None else None
     still = missing_indexes(wanted, now).indexes if now is not None else []
@@ -183,8 +188,14 @@ def _finish_merged(
         indexes=built,
         metadata=now is not None,
         differences=compared.differences + tuple(f"index {index['name']!r} is missing" for index in still),
-        resume=tuple(rule.resume(item.target) for rule in rules) if hold_ttl else (),
+        resume=_resume(item, held(lacking) if now is None else now) if hold_ttl else (),
     )
+
+
+def _resume(item: RestoreItem, there: CollectionMetadata) -> tuple[str, ...]:
+    """The commands for the indexes that are held in the target, from an earlier try too; its own rules stay."""
+    names = {index["name"] for index in there.indexes if float(index.get(OPTION, 0)) >= NEVER_SECONDS}
+    return tuple(r.resume(item.target) for r in expiries(loads_metadata(item.record.metadata)) if r.index in names)
 
 
 def _finish_collection(

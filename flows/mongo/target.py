@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson import Binary
@@ -13,6 +13,7 @@ from flows.core.errors import TargetError, TargetUnavailable
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.merge import Existing
 from flows.core.names import Namespace
+from flows.core.proof import differences_of_metadata
 from flows.core.source import Kind, SourceIdentity
 from flows.core.tally import Content, Tally
 from flows.mongo.catalog import Catalog
@@ -163,7 +164,15 @@ class MongoTarget:
                 raise
             return None
 
-    def create(self, namespace: Namespace, kind: Kind, metadata: CollectionMetadata, *, preserve_uuid: bool) -> None:
+    def create(
+        self,
+        namespace: Namespace,
+        kind: Kind,
+        metadata: CollectionMetadata,
+        *,
+        preserve_uuid: bool,
+        again: bool = False,
+    ) -> None:
         """Create a collection, time-series collection or view with the options that it had.
 
         Args:
@@ -171,6 +180,7 @@ class MongoTarget:
             kind: What it is, for the message.
             metadata: Options, indexes and uuid from the backup.
             preserve_uuid: Give it the uuid that it had. Needs the right to run `applyOps`, as in the official tool.
+            again: An earlier try may have made it: one that is empty and has these options is taken for that.
 
         Raises:
             TargetError: Where it exists already, or the server does not take an option.
@@ -181,16 +191,29 @@ class MongoTarget:
             command["idIndex"] = {name: value for name, value in id_index.items() if name != "ns"}
             command.pop("autoIndexId", None)
         with mongo_errors(TARGET, namespace=str(namespace), action="create"):
-            if preserve_uuid and metadata.uuid is not None:
-                operation = {
-                    "op": "c",
-                    "ns": f"{namespace.database}.$cmd",
-                    "o": command,
-                    "ui": Binary(bytes.fromhex(metadata.uuid), _UUID_SUBTYPE),
-                }
-                self._client.admin.command({"applyOps": [operation]})
-            else:
-                self._client[namespace.database].command(command)
+            try:
+                if preserve_uuid and metadata.uuid is not None:
+                    operation = {
+                        "op": "c",
+                        "ns": f"{namespace.database}.$cmd",
+                        "o": command,
+                        "ui": Binary(bytes.fromhex(metadata.uuid), _UUID_SUBTYPE),
+                    }
+                    self._client.admin.command({"applyOps": [operation]})
+                else:
+                    self._client[namespace.database].command(command)
+            except OperationFailure as error:
+                if not (again and error.code == _NAMESPACE_EXISTS and self._is_new(namespace, kind, metadata)):
+                    raise
+
+    def _is_new(self, namespace: Namespace, kind: Kind, wanted: CollectionMetadata) -> bool:
+        """Whether a collection is there as `create` makes it, without documents; no where the user may not look."""
+        there = self.metadata(namespace, kind)
+        return (
+            there is not None
+            and self.count(namespace, kind) == 0
+            and not differences_of_metadata(replace(wanted, indexes=[]), replace(there, indexes=[]))
+        )
 
     def insert(
         self, namespace: Namespace, documents: bytes, count: int, *, again: bool, majority: bool = True

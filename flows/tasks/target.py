@@ -18,7 +18,7 @@ from flows.mongo.restoring import (
     plan_target,
     prepare_target,
 )
-from flows.tasks.options import stage
+from flows.tasks.options import attempt, stage
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.run import current
 
@@ -43,12 +43,11 @@ def plan_restore_into(
         )
 
 
-# Not repeated by itself: after a broken connection nobody knows what was dropped and what was made.
-@stage(name="prepare-target", task_run_name="prepare target", retries=False)
+@stage(name="prepare-target", task_run_name="prepare target")
 def prepare(job: RestoreJob, plan: RestorePlan, *, preserve_uuid: bool) -> None:
     """Drop what is replaced and create the collections, empty."""
     with job.target.open() as target:
-        prepare_target(target, plan, preserve_uuid=preserve_uuid)
+        prepare_target(target, plan, preserve_uuid=preserve_uuid, again=attempt() > 1)
     logger.info(
         "prepared %d namespaces; %d were replaced, %d stay and are added to",
         len(plan.items),

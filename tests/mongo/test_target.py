@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,31 @@ def test_a_collection_that_exists_is_not_created_again(
     mongo_client[database].c.insert_one({})
     with pytest.raises(TargetError, match=r"the target refused a command \(namespace='.*', action='create', code=48"):
         target.create(Namespace(database, "c"), Kind.COLLECTION, loads_metadata(""), preserve_uuid=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Kind.COLLECTION, {"validator": {"a": 1}, "collation": {"locale": "de"}}),
+        (Kind.COLLECTION, {"capped": True, "size": 4096}),
+        (Kind.TIMESERIES, {"timeseries": {"timeField": "t"}}),
+    ],
+    ids=["plain", "capped", "timeseries"],
+)
+def test_a_second_try_takes_what_the_first_one_made_and_nothing_else(
+    target: MongoTarget, mongo_client: Client, database: str, kind: Kind, options: dict[str, Any]
+) -> None:
+    name = Namespace(database, "c")
+    target.create(name, kind, CollectionMetadata(options=options), preserve_uuid=False, again=True)
+    made = target.metadata(name, kind)
+    assert made is not None
+    target.create(name, kind, made, preserve_uuid=False, again=True)
+    other = CollectionMetadata(options={"capped": True, "size": 8192})
+    with pytest.raises(TargetError, match="code=48"):
+        target.create(name, kind, other, preserve_uuid=False, again=True)
+    mongo_client[database].c.insert_one({"t": datetime(2026, 3, 6, tzinfo=UTC), "a": 1})
+    with pytest.raises(TargetError, match="code=48"):
+        target.create(name, kind, made, preserve_uuid=False, again=True)
 
 
 def test_a_target_that_is_not_there_is_told_as_the_target() -> None:
