@@ -114,6 +114,7 @@ def restore(
                 users=include_users,
                 duplicates=duplicates,
                 now=datetime.now(UTC),
+                preserve_uuid=preserve_uuid,
             ),
             Precautions(
                 confirm,

@@ -101,6 +101,7 @@ def restore_archive(
                 users=include_users,
                 duplicates=duplicates,
                 now=datetime.now(UTC),
+                preserve_uuid=preserve_uuid,
             ),
             Precautions(
                 confirm,

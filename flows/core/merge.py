@@ -29,6 +29,7 @@ class Existing:
     kind: Kind
     documents: int | None  # None: the user may not count them
     metadata: CollectionMetadata | None = None  # None: not asked for, or the user may not list indexes
+    uuid: str | None = None  # 32 hex digits; None for a view
 
 
 def refusal(kind: Kind, held: CollectionMetadata, there: Existing, duplicates: Duplicates) -> str:

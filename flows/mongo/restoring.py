@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from flows.core.errors import Refused
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import Manifest
-from flows.core.merge import Duplicates, missing_indexes
+from flows.core.merge import Duplicates, Existing, missing_indexes
 from flows.core.names import Namespace
 from flows.core.proof import Merged, NamespaceProof, differences_of_content, differences_of_metadata
 from flows.core.restore_plan import (
@@ -38,18 +39,19 @@ def plan_target(
     users: bool,
     duplicates: Duplicates,
     now: datetime,
+    preserve_uuid: bool,
 ) -> RestorePlan:
     """Decide what a restore would write where, with what the target holds now. Writes nothing.
 
     Raises:
         TargetError: Where the target cannot be written to, or what is merged into not be read.
-        Refused: Where it is older than the source of the backup.
+        Refused: Where it is older than the source of the backup, or another collection has a uuid to be preserved.
         ConfigurationError: As in `plan_restore`.
     """
     targets = plan_targets(manifest, selection, rename)  # before the target is asked about names that cannot be
     identity = target.identity()
     own_source, notes = compare_servers(manifest.source, identity)
-    databases = {namespace.database for namespace in targets.values()}
+    databases = {namespace.database for namespace in (*targets.values(), *(targets if preserve_uuid else ()))}
     existing = {found.namespace: found for found in target.existing(databases)}
     if mode is RestoreMode.MERGE:
         for namespace in existing.keys() & set(targets.values()):
@@ -58,6 +60,8 @@ def plan_target(
     plan = plan_restore(
         manifest, selection, mode=mode, rename=rename, users=users, existing=existing, duplicates=duplicates
     )
+    if preserve_uuid:
+        _check_uuids(plan, existing.values())
     for item in plan.merged:
         check_readable(target, item.data_target)
     described = f"MongoDB {identity.server_version}, {identity.topology} {identity.replica_set or ''}".strip()
@@ -68,6 +72,24 @@ def plan_target(
         for rule in expiries(loads_metadata(item.record.metadata))
     )
     return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes + plan.warnings + expiring)
+
+
+def _check_uuids(plan: RestorePlan, found: Iterable[Existing]) -> None:
+    """See that no collection that stays has a uuid that the restore gives to another.
+
+    MongoDB would give that collection the new name, and the restore would go on in it.
+    """
+    wanted = {loads_metadata(item.record.metadata).uuid: item.target for item in plan.items}
+    dropped = {item.target for item in plan.replaced}
+    for present in found:
+        taker = wanted.get(present.uuid) if present.uuid else None
+        if taker not in (None, present.namespace) and present.namespace not in dropped:
+            raise Refused(
+                "a collection of the target has the uuid that another one would be restored with",
+                hint="It is most likely the original. Turn `preserve_uuid` off: the restored one gets a new uuid.",
+                namespace=str(taker),
+                has_it=str(present.namespace),
+            )
 
 
 def prepare_target(target: MongoTarget, plan: RestorePlan, *, preserve_uuid: bool, again: bool) -> None:

@@ -16,7 +16,7 @@ from flows.core.names import Namespace
 from flows.core.proof import differences_of_metadata
 from flows.core.source import Kind, SourceIdentity
 from flows.core.tally import Content, Tally
-from flows.mongo.catalog import Catalog
+from flows.mongo.catalog import Catalog, uuid_of
 from flows.mongo.client import TARGET, Client, mongo_errors
 from flows.mongo.identity import server_identity
 from flows.mongo.raw import raw_batches
@@ -94,7 +94,7 @@ class MongoTarget:
                         continue
                     kind = Kind(item["type"])
                     count = 0 if kind is Kind.VIEW else self.count(Namespace(database, name), kind)
-                    found.append(Existing(Namespace(database, name), kind, count))
+                    found.append(Existing(Namespace(database, name), kind, count, uuid=uuid_of(item)))
         return found
 
     def count(self, namespace: Namespace, kind: Kind) -> int | None:
@@ -191,20 +191,33 @@ class MongoTarget:
             command["idIndex"] = {name: value for name, value in id_index.items() if name != "ns"}
             command.pop("autoIndexId", None)
         with mongo_errors(TARGET, namespace=str(namespace), action="create"):
+            if preserve_uuid and metadata.uuid is not None:
+                self._create_with_uuid(namespace, command, metadata.uuid, again=again)
+                return
             try:
-                if preserve_uuid and metadata.uuid is not None:
-                    operation = {
-                        "op": "c",
-                        "ns": f"{namespace.database}.$cmd",
-                        "o": command,
-                        "ui": Binary(bytes.fromhex(metadata.uuid), _UUID_SUBTYPE),
-                    }
-                    self._client.admin.command({"applyOps": [operation]})
-                else:
-                    self._client[namespace.database].command(command)
+                self._client[namespace.database].command(command)
             except OperationFailure as error:
                 if not (again and error.code == _NAMESPACE_EXISTS and self._is_new(namespace, kind, metadata)):
                     raise
+
+    def _create_with_uuid(self, namespace: Namespace, command: Mapping[str, Any], uuid: str, *, again: bool) -> None:
+        listed = self._catalog.listed(namespace)
+        if listed is not None and again and uuid_of(listed) == uuid:
+            return
+        # The server would not mind: it gives a collection that is in the way a name of its own making.
+        if listed is not None:
+            raise TargetError(
+                "a collection of this name has come into the target since the plan was made",
+                hint="Something else writes to the target: stop it, then restore again.",
+                namespace=str(namespace),
+            )
+        operation = {
+            "op": "c",
+            "ns": f"{namespace.database}.$cmd",
+            "o": command,
+            "ui": Binary(bytes.fromhex(uuid), _UUID_SUBTYPE),
+        }
+        self._client.admin.command({"applyOps": [operation]})
 
     def _is_new(self, namespace: Namespace, kind: Kind, wanted: CollectionMetadata) -> bool:
         """Whether a collection is there as `create` makes it, without documents; no where the user may not look."""

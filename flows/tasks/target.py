@@ -35,11 +35,20 @@ def plan_restore_into(
     users: bool,
     duplicates: Duplicates,
     now: datetime,
+    preserve_uuid: bool,
 ) -> RestorePlan:
     """Decide what would be written where. Writes nothing."""
     with job.target.open() as target:
         return plan_target(
-            target, job.manifest, selection, mode=mode, rename=rename, users=users, duplicates=duplicates, now=now
+            target,
+            job.manifest,
+            selection,
+            mode=mode,
+            rename=rename,
+            users=users,
+            duplicates=duplicates,
+            preserve_uuid=preserve_uuid,
+            now=now,
         )
 
 

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from blocks import MongoDBTarget
 from deployments import embedded
 from flows.backup import backup
-from flows.core.errors import ConfigurationError
+from flows.core.errors import ConfigurationError, Refused
 from flows.core.restore_plan import RestoreMode
 from flows.restore import restore
 from tests.flows.conftest import store_of_a_module
@@ -148,6 +148,25 @@ def test_two_collections_change_names_in_a_replacement(mongo_client: Client, sho
 
     changed = data(contents(mongo_client, copy), {"orders": "customers", "customers": "orders"})
     assert changed == data(shop, {"orders": "orders", "customers": "customers"})
+
+
+@pytest.mark.parametrize(
+    ("rename", "new"),
+    [({"renamed.orders": "renamed.orders_old"}, "renamed.orders_old"), ({"renamed": "elsewhere"}, "elsewhere.orders")],
+    ids=["beside", "another database"],
+)
+def test_no_collection_that_stays_loses_its_name_to_one_that_is_restored_with_its_uuid(
+    mongo_client: Client, shop: Contents, rename: dict[str, str], new: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        restore(into_source=True, store="renamed", include=["renamed.orders"], rename=rename, preserve_uuid=True)
+    assert contents(mongo_client, "renamed") == shop
+    assert "elsewhere" not in mongo_client.list_database_names()
+    assert str(refused.value) == (
+        "a collection of the target has the uuid that another one would be restored with "
+        f"(namespace='{new}', has_it='renamed.orders')\n"
+        "HINT: It is most likely the original. Turn `preserve_uuid` off: the restored one gets a new uuid."
+    )
 
 
 @pytest.mark.parametrize(

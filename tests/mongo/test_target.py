@@ -6,6 +6,7 @@ import gzip
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import bson
 import pytest
@@ -20,6 +21,7 @@ from flows.core.source import Kind
 from flows.mongo.client import TARGET, MongoOptions, connect
 from flows.mongo.load import Place, load_segment
 from flows.mongo.target import MongoTarget
+from tests.support.contents import uuids
 from tests.support.samples import archive, collection, entry, segment
 
 Client = MongoClient[dict[str, Any]]
@@ -118,6 +120,18 @@ def test_a_second_try_takes_what_the_first_one_made_and_nothing_else(
     mongo_client[database].c.insert_one({"t": datetime(2026, 3, 6, tzinfo=UTC), "a": 1})
     with pytest.raises(TargetError, match="code=48"):
         target.create(name, kind, made, preserve_uuid=False, again=True)
+
+
+def test_a_collection_that_is_in_the_way_of_a_uuid_is_left_where_it_is(
+    target: MongoTarget, mongo_client: Client, database: str
+) -> None:
+    name, first, other = Namespace(database, "c"), *(CollectionMetadata(uuid=uuid4().hex) for _ in range(2))
+    target.create(name, Kind.COLLECTION, first, preserve_uuid=True)
+    target.create(name, Kind.COLLECTION, first, preserve_uuid=True, again=True)
+    for wanted, again in ((first, False), (other, True)):
+        with pytest.raises(TargetError, match="a collection of this name has come into the target"):
+            target.create(name, Kind.COLLECTION, wanted, preserve_uuid=True, again=again)
+    assert uuids(mongo_client, database) == {"c": first.uuid}
 
 
 def test_a_target_that_is_not_there_is_told_as_the_target() -> None:
