@@ -73,7 +73,7 @@ class Run:
     def checkpoint(self, *_: int) -> None:
         """Raise Stopped once the run is over: what stages call between batches whose bytes do not count as progress."""
         if self.stop.is_set():
-            raise Stopped("the run was stopped", hint="Nothing was listed; run it again when you are ready.")
+            raise _stopped()
 
     def percentage(self) -> float:
         """How far the run is, as far as can be told from bytes."""
@@ -135,8 +135,19 @@ def overlapped(
 
 
 def current(identifier: str) -> Run:
-    """The run of this id in this process."""
+    """The run of this id in this process.
+
+    Raises:
+        Stopped: It is over, and what asks is a task that slept between two tries.
+    """
+    if identifier not in _runs:
+        raise _stopped()
+    _runs[identifier].checkpoint()
     return _runs[identifier]
+
+
+def _stopped() -> Stopped:
+    return Stopped("the run was stopped", hint="Nothing was listed; run it again when you are ready.")
 
 
 def spool_root() -> Path:

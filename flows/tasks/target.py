@@ -87,6 +87,7 @@ def finish(
     job: RestoreJob, items: tuple[RestoreItem, ...], compared: tuple[NamespaceProof, ...], *, hold_ttl: bool
 ) -> tuple[NamespaceProof, ...]:
     """Build the indexes of collections whose documents were compared, and hold them against the manifest too."""
+    current(job.run)  # for its error, before anything is written
     with job.target.open() as target:
         proofs = finish_collections(target, items, compared, hold_ttl=hold_ttl)
     logger.info("finished %s", ", ".join(str(proof.namespace) for proof in proofs))

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from bson import Binary
+from prefect import flow
 from pymongo import MongoClient
 
-from blocks import MongoDBSource
+from blocks import MongoDBSource, MongoDBTarget
 from deployments import embedded
 from flows.backup import backup
 from flows.core.errors import (
@@ -22,12 +23,19 @@ from flows.core.errors import (
     PlanBusy,
     RestoreIncomplete,
     SourceUnavailable,
+    Stopped,
     StoredWrongly,
     StoreUnavailable,
 )
 from flows.core.restore_plan import RestoreMode
+from flows.core.selection import Selection
 from flows.restore import restore
+from flows.tasks.fetch import fetch
+from flows.tasks.load import load
+from flows.tasks.restore_job import RestoreJob
+from flows.tasks.run import open_run
 from flows.tasks.settings import Overlap, Retention
+from flows.tasks.target import compare, finish, plan_restore_into, prepare
 from tests.flows.conftest import Repo, back_up
 from tests.support.contents import contents
 from tests.support.fault_proxy import (
@@ -245,6 +253,34 @@ def test_a_segment_that_arrives_while_another_fails_is_told(
     assert "the target has 1 of 2 segments for certain, the documents of 0 collections are complete, 1 may be" in str(
         run.error
     )
+
+
+def test_a_try_that_comes_when_its_run_is_over_writes_nothing(mongo_client: Client, invoices: str, repo: Repo) -> None:
+    mongo_client[invoices]["invoices"].create_index("number")
+    back_up(databases=[invoices])
+    mongo_client.drop_database(invoices)
+
+    @flow(persist_result=False)
+    def too_late() -> list[BaseException]:
+        with open_run() as run:
+            job = RestoreJob(run.id, MongoDBTarget.load("target"), repo.block, repo.repository.manifest("latest"))
+            plan = plan_restore_into(
+                job, Selection(), mode=RestoreMode.INTO_NEW, rename={}, users=False, preserve_uuid=False
+            )
+            prepare(job, plan, preserve_uuid=False)
+            path = fetch(job, plan.segments[0])
+            compared = compare(job, plan.items, read_back=False)
+            run.settle()
+            states = [
+                load(job, plan, plan.segments[0], path, return_state=True),
+                finish(job, plan.items, compared, hold_ttl=False, return_state=True),
+            ]
+        states.append(load(job, plan, plan.segments[0], path, return_state=True))
+        return [state.result(raise_on_failure=False) for state in states]
+
+    assert [type(error) for error in too_late()] == [Stopped] * 3
+    assert mongo_client[invoices]["invoices"].count_documents({}) == 0
+    assert list(mongo_client[invoices]["invoices"].index_information()) == ["_id_"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
