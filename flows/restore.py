@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 
 from prefect import flow
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.maintenance import Procedure
 from flows.core.merge import Duplicates
-from flows.core.restore_plan import RestoreMode, check_before, safety_plan
+from flows.core.restore_plan import RestoreMode, RestoreRequest, check_before, safety_plan
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport
 from flows.tasks.blocks import load_block
@@ -21,7 +20,6 @@ from flows.tasks.restore_job import RestoreJob
 from flows.tasks.restoring import Manner, Precautions, carry_out
 from flows.tasks.run import open_run
 from flows.tasks.settings import MOST_IN_FLIGHT, WriteConcern, approval_patience, check_in_flight
-from flows.tasks.target import plan_restore_into
 
 
 @flow(
@@ -96,7 +94,14 @@ def restore(
     check_in_flight(segments_in_flight)
     check_before(before, backup)
     patience = approval_patience(approval, approval_minutes)
-    selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
+    request = RestoreRequest(
+        Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ())),
+        mode,
+        duplicates,
+        rename or {},
+        users=include_users,
+        preserve_uuid=preserve_uuid,
+    )
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     procedure = load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure()
     with open_run() as run:
@@ -105,24 +110,14 @@ def restore(
         done = carry_out(
             run,
             job,
-            partial(
-                plan_restore_into,
-                job,
-                selection,
-                mode=mode,
-                rename=rename or {},
-                users=include_users,
-                duplicates=duplicates,
-                now=datetime.now(UTC),
-                preserve_uuid=preserve_uuid,
-            ),
+            request,
             Precautions(
                 confirm,
                 into_source,
                 patience,
                 safety_plan(plan) if safety_backup else "",
             ),
-            Manner(preserve_uuid, hold_ttl, prove, write_concern is WriteConcern.MAJORITY, segments_in_flight),
+            Manner(hold_ttl, prove, write_concern is WriteConcern.MAJORITY, segments_in_flight),
             procedure,
             page=f"restore-{plan}",
             dry_run=dry_run,

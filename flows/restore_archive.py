@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import partial
-
 from prefect import flow
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
@@ -12,7 +9,7 @@ from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_repo
 from flows.core.maintenance import Procedure
 from flows.core.merge import Duplicates
 from flows.core.rename import parse_rename
-from flows.core.restore_plan import RestoreMode, safety_plan
+from flows.core.restore_plan import RestoreMode, RestoreRequest, safety_plan
 from flows.core.selection import Selection
 from flows.tasks.archive import fetch_archive, find_archive, survey
 from flows.tasks.blocks import load_block
@@ -21,7 +18,6 @@ from flows.tasks.restore_job import RestoreJob
 from flows.tasks.restoring import Manner, Precautions, carry_out
 from flows.tasks.run import Run, open_run, shown_progress
 from flows.tasks.settings import approval_patience
-from flows.tasks.target import plan_restore_into
 
 # Not `restore-archive`: that is the page of `restore` for a plan of the name `archive`.
 _PAGE = "archive-restore"
@@ -82,9 +78,16 @@ def restore_archive(
     Returns:
         What was restored, or would be, and what the archive holds besides.
     """
-    selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
+    request = RestoreRequest(
+        Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ())),
+        mode,
+        duplicates,
+        rename or {},
+        users=include_users,
+        preserve_uuid=preserve_uuid,
+    )
     patience = approval_patience(approval, approval_minutes)
-    parse_rename(rename or {})  # a download may take an hour
+    parse_rename(request.rename)  # a download may take an hour
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     with open_run() as run:
         surveyed = read_archive(run, blocks[1], key, users=include_users)
@@ -92,24 +95,14 @@ def restore_archive(
         done = carry_out(
             run,
             job,
-            partial(
-                plan_restore_into,
-                job,
-                selection,
-                mode=mode,
-                rename=rename or {},
-                users=include_users,
-                duplicates=duplicates,
-                now=datetime.now(UTC),
-                preserve_uuid=preserve_uuid,
-            ),
+            request,
             Precautions(
                 confirm,
                 True,  # an archive does not tell what it was taken of
                 patience,
                 safety_plan("archive") if safety_backup else "",
             ),
-            Manner(preserve_uuid, hold_ttl, prove, majority=True, in_flight=1),
+            Manner(hold_ttl, prove, majority=True, in_flight=1),
             load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure(),
             page=_PAGE,
             dry_run=dry_run,

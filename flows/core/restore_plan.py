@@ -28,6 +28,19 @@ class RestoreMode(StrEnum):
     MERGE = "merge"
 
 
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What the operator asked for."""
+
+    # Databases and patterns, matched against the names in the backup.
+    selection: Selection = field(default_factory=Selection)
+    mode: RestoreMode = RestoreMode.INTO_NEW
+    duplicates: Duplicates = Duplicates.KEEP  # to merge: what happens to documents that both have
+    rename: Mapping[str, str] = field(default_factory=dict)  # the rules of `flows.core.rename`
+    users: bool = False  # whether users and roles are merged into the target too
+    preserve_uuid: bool = False  # whether collections get the uuid that they had
+
+
 class Action(StrEnum):
     """What happens to one namespace."""
 
@@ -284,65 +297,52 @@ def plan_targets(manifest: Manifest, selection: Selection, rename: Mapping[str, 
     return choose_targets([held[namespace] for namespace in choose_namespaces(wanted, selection)], rules)
 
 
-def plan_restore(
-    manifest: Manifest,
-    selection: Selection,
-    *,
-    mode: RestoreMode,
-    rename: Mapping[str, str],
-    users: bool,
-    existing: Mapping[Namespace, Existing],
-    duplicates: Duplicates = Duplicates.KEEP,
-) -> RestorePlan:
+def plan_restore(manifest: Manifest, request: RestoreRequest, *, existing: Mapping[Namespace, Existing]) -> RestorePlan:
     """Decide what a restore writes where.
 
     Args:
         manifest: The backup.
-        selection: Databases and patterns, matched against the names in the backup.
-        mode: What to do with namespaces that the target has.
-        rename: As in `plan_targets`.
-        users: Whether users and roles are merged into the target too.
+        request: What the operator asked for.
         existing: Every namespace that the target has in the databases concerned; to merge, with its metadata.
-        duplicates: To merge: what happens to documents that both have.
 
     Raises:
         ConfigurationError: As in `plan_targets`, or for a view that would not see what it looks at.
         FormatError: Where something is renamed, and the definition of a view cannot be read.
     """
     held = _held(manifest)
-    targets = plan_targets(manifest, selection, rename)
+    targets = plan_targets(manifest, request.selection, request.rename)
     items = tuple(RestoreItem(held[namespace], target, Action.CREATE, 0) for namespace, target in targets.items())
-    if rename:
+    if request.rename:
         items = _views_following(items)
-    items = tuple(_against(item, existing.get(item.target), mode, duplicates) for item in items)
-    user_names = _user_names(manifest, databases={n.database for n in targets}) if users else ()
+    items = tuple(_against(item, existing.get(item.target), request) for item in items)
+    user_names = _user_names(manifest, databases={n.database for n in targets}) if request.users else ()
     data = {held[namespace].data_namespace for namespace in targets} | set(user_names)
     segments = tuple(s for s in manifest.segments if any(entry.namespace in data for entry in s.entries))
     return RestorePlan(
         manifest.backup,
-        mode,
+        request.mode,
         items,
         segments,
         user_names,
         warnings=tuple(_merge_notes(items, existing)),
-        duplicates=duplicates,
+        duplicates=request.duplicates,
     )
 
 
-def _against(item: RestoreItem, there: Existing | None, mode: RestoreMode, duplicates: Duplicates) -> RestoreItem:
+def _against(item: RestoreItem, there: Existing | None, request: RestoreRequest) -> RestoreItem:
     """Decide what happens where the target has the namespace."""
     if there is None:
         return item
     decide = partial(replace, item, present_documents=there.documents)
-    if mode is RestoreMode.REPLACE:
+    if request.mode is RestoreMode.REPLACE:
         return decide(action=Action.REPLACE)
-    if mode is RestoreMode.INTO_NEW:
+    if request.mode is RestoreMode.INTO_NEW:
         return decide(action=Action.REFUSE, refusal="it exists")
     kind, metadata = item.record.kind, item.metadata()
-    if why := refusal(kind, metadata, there, duplicates):
+    if why := refusal(kind, metadata, there, request.duplicates):
         return decide(action=Action.REFUSE, refusal=why)
     if kind is Kind.VIEW:
-        return decide(action=Action.REPLACE if replaces_view(metadata, there, duplicates) else Action.LEAVE)
+        return decide(action=Action.REPLACE if replaces_view(metadata, there, request.duplicates) else Action.LEAVE)
     return decide(action=Action.MERGE, expires=holds_expiry(there))
 
 

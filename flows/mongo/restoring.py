@@ -9,7 +9,7 @@ from datetime import datetime
 from flows.core.errors import Refused
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import Manifest
-from flows.core.merge import Duplicates, Existing, missing_indexes
+from flows.core.merge import Existing, missing_indexes
 from flows.core.names import Namespace
 from flows.core.proof import Merged, NamespaceProof, differences_of_content, differences_of_metadata
 from flows.core.restore_plan import (
@@ -17,11 +17,11 @@ from flows.core.restore_plan import (
     RestoreItem,
     RestoreMode,
     RestorePlan,
+    RestoreRequest,
     compare_servers,
     plan_restore,
     plan_targets,
 )
-from flows.core.selection import Selection
 from flows.core.source import Kind
 from flows.core.tally import Content
 from flows.core.ttl import NEVER_SECONDS, OPTION, expiries, held, without_own_expiry
@@ -29,18 +29,7 @@ from flows.mongo.merging import check_readable
 from flows.mongo.target import MongoTarget
 
 
-def plan_target(
-    target: MongoTarget,
-    manifest: Manifest,
-    selection: Selection,
-    *,
-    mode: RestoreMode,
-    rename: Mapping[str, str],
-    users: bool,
-    duplicates: Duplicates,
-    now: datetime,
-    preserve_uuid: bool,
-) -> RestorePlan:
+def plan_target(target: MongoTarget, manifest: Manifest, request: RestoreRequest, *, now: datetime) -> RestorePlan:
     """Decide what a restore would write where, with what the target holds now. Writes nothing.
 
     Raises:
@@ -48,19 +37,19 @@ def plan_target(
         Refused: Where it is older than the source of the backup, or another collection has a uuid to be preserved.
         ConfigurationError: As in `plan_restore`.
     """
-    targets = plan_targets(manifest, selection, rename)  # before the target is asked about names that cannot be
+    targets = plan_targets(
+        manifest, request.selection, request.rename
+    )  # before the target is asked about names that cannot be
     identity = target.identity()
     own_source, notes = compare_servers(manifest.source, identity)
-    databases = {namespace.database for namespace in (*targets.values(), *(targets if preserve_uuid else ()))}
+    databases = {namespace.database for namespace in (*targets.values(), *(targets if request.preserve_uuid else ()))}
     existing = {found.namespace: found for found in target.existing(databases)}
-    if mode is RestoreMode.MERGE:
+    if request.mode is RestoreMode.MERGE:
         for namespace in existing.keys() & set(targets.values()):
             found = existing[namespace]
             existing[namespace] = dataclasses.replace(found, metadata=target.metadata(namespace, found.kind))
-    plan = plan_restore(
-        manifest, selection, mode=mode, rename=rename, users=users, existing=existing, duplicates=duplicates
-    )
-    if preserve_uuid:
+    plan = plan_restore(manifest, request, existing=existing)
+    if request.preserve_uuid:
         _check_uuids(plan, existing.values())
     for item in plan.merged:
         check_readable(target, item.data_target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from flows.core.keys import backup_id
 from flows.core.maintenance import Procedure, StepResult, maintenance_section
 from flows.core.manifest import SegmentRecord
 from flows.core.proof import NamespaceProof, check_proofs
-from flows.core.restore_plan import RestorePlan
+from flows.core.restore_plan import RestorePlan, RestoreRequest
 from flows.core.restore_progress import RestoreProgress
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.summaries import restore_page, restore_report
@@ -32,7 +32,7 @@ from flows.tasks.restore_job import RestoreJob
 from flows.tasks.run import Run, last_result, overlapped, shown_progress
 from flows.tasks.settings import Overlap, Retention
 from flows.tasks.taking import take_backup
-from flows.tasks.target import compare, create_views, finish, prepare
+from flows.tasks.target import compare, create_views, finish, plan_restore_into, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,6 @@ class Precautions:
 class Manner:
     """How the operator wants it done."""
 
-    preserve_uuid: bool
     hold_ttl: bool
     prove: bool  # read everything back
     majority: bool  # each batch waits for a majority of the replica set, and not only all of them at the end
@@ -79,7 +78,7 @@ class Restored:
 def carry_out(
     run: Run,
     job: RestoreJob,
-    make_plan: Callable[[], RestorePlan],
+    request: RestoreRequest,
     precautions: Precautions,
     manner: Manner,
     procedure: Procedure,
@@ -93,7 +92,7 @@ def carry_out(
     Args:
         run: The flow run.
         job: What is restored into which target.
-        make_plan: Computes the plan from what the target holds now.
+        request: What the operator asked for.
         precautions: What has to hold before anything is written.
         manner: How to write.
         procedure: What to stop before anything is written, and to start again.
@@ -106,8 +105,8 @@ def carry_out(
         RestoreIncomplete: Something failed midway.
         RestoreDiffers: At the end the target is not what the manifest says.
     """
-    plan = make_plan()
     begun = datetime.now(UTC)
+    plan = plan_restore_into(job, request, now=begun)
 
     def show(done: str, title: str, steps: Sequence[StepResult] = ()) -> str:
         section = maintenance_section(procedure, steps)
@@ -126,7 +125,7 @@ def carry_out(
     if precautions.approval is not None:
         approved = wait_for_approval(shown, patience=precautions.approval)
         begun = datetime.now(UTC)  # the time to recover is not that of the person
-        plan.check_unchanged(make_plan())
+        plan.check_unchanged(plan_restore_into(job, request, now=begun))
     run.spool.require(0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :]))
 
     def tell_failure(why: str, steps: Sequence[StepResult]) -> None:
@@ -138,7 +137,7 @@ def carry_out(
         run.expect(expected, f"restore {job.manifest.backup}")
         state = RestoreProgress(plan)
         with state.told_on_failure(kept), shown_progress(run, key=f"progress-{page}", description="Restore"):
-            prepare(job, plan, preserve_uuid=manner.preserve_uuid)
+            prepare(job, plan, preserve_uuid=request.preserve_uuid)
             state.prepared()
             proofs = load_segments(run, job, plan, state, manner, archive)
             proofs += create_views(job, plan)

@@ -6,11 +6,9 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from flows.core.merge import Duplicates
 from flows.core.names import Namespace
 from flows.core.proof import Merged, NamespaceProof
-from flows.core.restore_plan import RestoreItem, RestoreMode, RestorePlan
-from flows.core.selection import Selection
+from flows.core.restore_plan import RestoreItem, RestorePlan, RestoreRequest
 from flows.mongo.restoring import (
     compare_documents,
     finish_collections,
@@ -26,30 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 @stage(name="plan-restore", task_run_name="plan restore of {job.manifest.backup}")
-def plan_restore_into(
-    job: RestoreJob,
-    selection: Selection,
-    *,
-    mode: RestoreMode,
-    rename: Mapping[str, str],
-    users: bool,
-    duplicates: Duplicates,
-    now: datetime,
-    preserve_uuid: bool,
-) -> RestorePlan:
+def plan_restore_into(job: RestoreJob, request: RestoreRequest, *, now: datetime) -> RestorePlan:
     """Decide what would be written where. Writes nothing."""
     with job.target.open() as target:
-        return plan_target(
-            target,
-            job.manifest,
-            selection,
-            mode=mode,
-            rename=rename,
-            users=users,
-            duplicates=duplicates,
-            preserve_uuid=preserve_uuid,
-            now=now,
-        )
+        return plan_target(target, job.manifest, request, now=now)
 
 
 @stage(name="prepare-target", task_run_name="prepare target")

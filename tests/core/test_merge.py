@@ -12,7 +12,7 @@ from flows.core.extjson import CollectionMetadata, dumps_metadata
 from flows.core.merge import Duplicates, Existing, missing_indexes, notes, refusal
 from flows.core.names import Namespace
 from flows.core.proof import Merged
-from flows.core.restore_plan import Action, RestoreMode, RestorePlan, plan_restore
+from flows.core.restore_plan import Action, RestoreMode, RestorePlan, RestoreRequest, plan_restore
 from flows.core.selection import Selection
 from flows.core.source import Kind
 from tests.support.samples import collection, entry, manifest, segment
@@ -86,16 +86,9 @@ A = replace(
 BACKUP = manifest([A, collection("mpg.b")], [segment(0, entry(A, b""), entry(collection("mpg.b"), b""))])
 
 
-def plan(duplicates: Duplicates, present: Existing, **given: Any) -> RestorePlan:
-    return plan_restore(
-        BACKUP,
-        Selection(),
-        mode=RestoreMode.MERGE,
-        rename={},
-        users=False,
-        existing={present.namespace: present},
-        duplicates=duplicates,
-    )
+def plan(duplicates: Duplicates, present: Existing) -> RestorePlan:
+    request = RestoreRequest(mode=RestoreMode.MERGE, duplicates=duplicates)
+    return plan_restore(BACKUP, request, existing={present.namespace: present})
 
 
 def test_a_merge_creates_what_is_not_there_and_adds_to_the_rest() -> None:

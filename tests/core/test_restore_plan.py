@@ -16,6 +16,7 @@ from flows.core.restore_plan import (
     Action,
     RestoreMode,
     RestorePlan,
+    RestoreRequest,
     check_before,
     compare_servers,
     plan_restore,
@@ -46,7 +47,8 @@ def plan(
     users: bool = False,
     existing: dict[str, int] | None = None,
 ) -> RestorePlan:
-    return plan_restore(BACKUP, selection, mode=mode, rename=rename or {}, users=users, existing=there(existing or {}))
+    request = RestoreRequest(selection, mode, rename=rename or {}, users=users)
+    return plan_restore(BACKUP, request, existing=there(existing or {}))
 
 
 def test_everything_is_created_where_nothing_is() -> None:
@@ -100,9 +102,7 @@ VIEWS = manifest([A, TS, V1, V2], [segment(0, entry(A, ONE), entry(TS, ONE), ent
 
 def views(rename: dict[str, str], *exclude: str) -> dict[str, dict[str, object]]:
     """Name and definition of the views of a plan."""
-    decided = plan_restore(
-        VIEWS, Selection(exclude=exclude), mode=RestoreMode.INTO_NEW, rename=rename, users=False, existing={}
-    )
+    decided = plan_restore(VIEWS, RestoreRequest(Selection(exclude=exclude), rename=rename), existing={})
     return {str(i.target): i.metadata().options for i in decided.items if i.record.kind is Kind.VIEW}
 
 
@@ -154,7 +154,7 @@ def test_a_replacement_wants_the_name_of_the_database_typed() -> None:
 def test_two_databases_into_one_are_refused() -> None:
     backup = manifest([A, collection("crm.a")], [segment(0, entry(A, ONE), entry(collection("crm.a"), ONE))])
     with pytest.raises(ConfigurationError, match="two namespaces would be restored into one"):
-        plan_restore(backup, Selection(), mode=RestoreMode.INTO_NEW, rename={"crm": "mpg"}, users=False, existing={})
+        plan_restore(backup, RestoreRequest(rename={"crm": "mpg"}), existing={})
 
 
 @pytest.mark.parametrize("given", [{"rename": {"mgp": "x"}}, {"selection": Selection(databases=("mgp",))}])
@@ -178,11 +178,10 @@ def test_a_rule_that_would_do_nothing_is_refused() -> None:
 
 def test_users_are_taken_only_where_they_were_asked_for_and_are_there() -> None:
     backup = manifest([USERS, A], [segment(0, entry(USERS, ONE), entry(A, ONE))])
-    arguments = {"mode": RestoreMode.INTO_NEW, "rename": {}, "existing": {}}
-    without = plan_restore(backup, Selection(), users=False, **arguments)  # type: ignore[arg-type]
+    without = plan_restore(backup, RestoreRequest(), existing={})
     assert without.users == ()
     assert [str(i.target) for i in without.items] == ["mpg.a"]
-    assert plan_restore(backup, Selection(), users=True, **arguments).users == (USERS.namespace,)  # type: ignore[arg-type]
+    assert plan_restore(backup, RestoreRequest(users=True), existing={}).users == (USERS.namespace,)
     with pytest.raises(ConfigurationError, match="holds no users and roles"):
         plan(users=True)
 
@@ -214,9 +213,7 @@ def test_a_failure_while_the_target_is_prepared_claims_neither_that_it_is_droppe
 def test_a_view_is_not_said_to_have_documents() -> None:
     view = collection("mpg.v", Kind.VIEW)
     backup = manifest([A, view], [segment(0, entry(A, ONE), entry(view, b""))])
-    progress = RestoreProgress(
-        plan_restore(backup, Selection(), mode=RestoreMode.INTO_NEW, rename={}, users=False, existing={})
-    )
+    progress = RestoreProgress(plan_restore(backup, RestoreRequest(), existing={}))
     progress.prepared()
     assert "the documents of 0 collections are complete, 1 may be empty or incomplete" in progress.sentence()
 
@@ -228,7 +225,7 @@ def test_a_collection_is_completed_by_the_last_of_its_segments() -> None:
         segment(1, entry(big, bson.encode({"_id": 2}))),
     ]
     backup = manifest([A, big, empty, view], segments)
-    decided = plan_restore(backup, Selection(), mode=RestoreMode.INTO_NEW, rename={}, users=False, existing={})
+    decided = plan_restore(backup, RestoreRequest(), existing={})
     progress = RestoreProgress(decided)
 
     def completed() -> list[str]:

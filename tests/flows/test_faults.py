@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ from flows.core.errors import (
     StoredWrongly,
     StoreUnavailable,
 )
-from flows.core.restore_plan import RestoreMode
-from flows.core.selection import Selection
+from flows.core.restore_plan import RestoreMode, RestoreRequest
 from flows.restore import restore
 from flows.tasks.fetch import fetch
 from flows.tasks.load import load
@@ -264,12 +264,10 @@ def test_a_try_that_comes_when_its_run_is_over_writes_nothing(mongo_client: Clie
     def too_late() -> list[BaseException]:
         with open_run() as run:
             job = RestoreJob(run.id, MongoDBTarget.load("target"), repo.block, repo.repository.manifest("latest"))
-            plan = plan_restore_into(
-                job, Selection(), mode=RestoreMode.INTO_NEW, rename={}, users=False, preserve_uuid=False
-            )
+            plan = plan_restore_into(job, RestoreRequest(), now=datetime.now(UTC))
             prepare(job, plan, preserve_uuid=False)
             path = fetch(job, plan.segments[0])
-            compared = compare(job, plan.items, read_back=False)
+            compared = compare(job, plan.items, {}, read_back=False, majority=True)
             run.settle()
             states = [
                 load(job, plan, plan.segments[0], path, return_state=True),
