@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pymongo import MongoClient
@@ -15,6 +15,10 @@ class Contents:
     hashes: dict[str, str]  # dbHash by collection; `system.views` has the definitions
     options: dict[str, Any]  # type and options by name, validators and pipelines among them
     indexes: dict[str, list[Any]]
+
+    def under_another_name(self) -> Contents:
+        """What has to be the same in a database of another name: not the names under which it stores its views."""
+        return replace(self, hashes={name: value for name, value in self.hashes.items() if name != "system.views"})
 
 
 def contents(client: MongoClient[dict[str, Any]], name: str) -> Contents:

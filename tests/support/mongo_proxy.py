@@ -168,7 +168,7 @@ class _Link(BaseRequestHandler):
                 self.server.made(cut)
                 return
             if cut is not None:
-                self._answer_cut, self._left = cut, cut.at
+                self._answer_cut, self._left = cut, cut.at if cut.moment is Moment.ANSWER else 0
             self._upstream.sendall(message)
 
     def _answers(self) -> None:
