@@ -72,7 +72,7 @@ def restore(
             `overwrite` them, or `fail` at the first.
         rename: Old to new names: `{"mpg": "mpg_restored"}` a database, `{"mpg.invoices": "mpg.invoices_old"}` a
             collection, `{"mpg.*": "copy.*"}` or `{"$db$.logs": "logs.$db$"}` a pattern. The first that matches wins.
-        include_users: Merge the users and roles of the backup into the target; nobody is removed.
+        include_users: Add users and roles of the backup that the target lacks; those that it has stay as they are.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         into_source: The target may be the very MongoDB that the backup was taken of.
         confirm: To replace or overwrite: type the name of the database concerned; several separated by commas.

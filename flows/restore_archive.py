@@ -63,7 +63,7 @@ def restore_archive(
         duplicates: With `merge`, documents that the target has with other content: `keep` those of the target,
             `overwrite` them, or `fail` at the first.
         rename: Old to new names, as with `restore`: databases, collections or patterns.
-        include_users: Merge the users and roles of the archive into the target; nobody is removed.
+        include_users: Add users and roles of the archive that the target lacks; those that it has stay as they are.
         preserve_uuid: Give collections the uuid that they had; needs the right to run applyOps.
         confirm: To replace or overwrite: type the name of the database concerned; several separated by commas.
         maintenance: Name of the MongoDB Backup Maintenance Window block: what is stopped before, and started after.

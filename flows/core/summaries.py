@@ -17,6 +17,7 @@ LISTED = "listed"
 FOREIGN = "foreign"  # an archive of another tool: never pruned, and no part of any retention
 # Of a restore with proof, measured on 2 cores that also ran the server: see "How fast" in the README.
 _BYTES_PER_SECOND = 40 * 1024 * 1024
+_USERS = "those that the target lacks are added, those that it has stay as they are"
 _MOST_ROWS = 500  # a page with more is not read; the manifest has them all
 
 
@@ -198,7 +199,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
             else []
         ),
         *([f"* **To confirm**: type `{plan.confirmation}` into `confirm`"] if plan.confirmation else []),
-        f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
+        f"* **Users and roles**: {_USERS if plan.users else 'left alone'}",
         *(f"* **Warning**: {warning}" for warning in (*manifest.warnings, *plan.warnings)),
         "",
         *([maintenance, ""] if maintenance else []),
@@ -270,7 +271,7 @@ def restore_report(
         + (f"; in {len(merged)} each document was compared with what was there" if merged else "")
         + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),
         f"* **Options and indexes**: compared in {sum(proof.metadata for proof in proofs)} of {len(proofs)} namespaces",
-        f"* **Users and roles**: {'merged into the target' if plan.users else 'left alone'}",
+        f"* **Users and roles**: {_USERS if plan.users else 'left alone'}",
         *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         *([f"* **What was there before** is kept as {kept}"] if kept else []),
         f"* **Started**: {begun:%Y-%m-%d %H:%M:%S} UTC by {by}",

@@ -321,7 +321,8 @@ class MongoTarget:
     def merge_users(self, collections: Mapping[str, Sequence[tuple[bytes, int]]], *, database: str | None) -> None:
         """Bring users and roles back the way mongorestore does: through two temporary collections.
 
-        Nobody is removed: users and roles that the target has and the backup has not, stay.
+        What the target lacks is added. Users and roles that it has stay as they are, with their passwords and rights:
+        the server leaves them alone, unless it were told to remove all that the backup has not.
 
         Args:
             collections: Batches of raw documents, each with their number, under `system.users` and `system.roles`.

@@ -156,7 +156,7 @@ def test_users_and_roles_come_back_when_asked_for(
     after = _accounts(admin)
     assert (after[0] - before[0], after[1] - before[1]) == (users, roles)
     assert before[0] <= after[0]
-    assert "merged into the target" in page()
+    assert "those that the target lacks are added" in page()
     for database in ("shop", "audit"):
         admin.drop_database(database)
     for user in users:
