@@ -117,7 +117,7 @@ def proxy(repo: Repo) -> FaultProxy:
 
 
 def store_of_a_module(s3: embedded.S3Server, name: str) -> None:
-    """Save a block for what the tests of a module store once and only read; no proxy is before it."""
+    """Save a block for what several tests store once and only read; no proxy is before it."""
     BackupStore(
         credentials=MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key),
         bucket=s3.bucket,
@@ -139,6 +139,14 @@ def zoo_database(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[tuple[st
     zoo.fill(mongo_client, "zoo")
     yield "zoo", contents(mongo_client, "zoo")
     mongo_client.drop_database("zoo")
+
+
+@pytest.fixture(scope="session")
+def stored_zoo(_blocks: None, zoo_database: tuple[str, Contents], s3: embedded.S3Server) -> Contents:
+    """It is backed up once, in the store `zoo`; what is in it."""
+    store_of_a_module(s3, "zoo")
+    backup(store="zoo", databases=["zoo"], retention=None)
+    return zoo_database[1]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from flows.core.extjson import loads_metadata
 from flows.core.restore_plan import RestoreMode
 from flows.core.source import Consistency
 from flows.restore import restore
-from tests.flows.conftest import Repo, back_up, store_of_a_module
+from tests.flows.conftest import Repo, back_up
 from tests.support import zoo
 from tests.support.contents import Contents, contents, uuids
 from tests.support.fault_proxy import FaultProxy, call
@@ -33,14 +33,6 @@ def copy(mongo_client: Client, database: str) -> Iterator[str]:
     """The name of a database to restore into."""
     yield f"{database}-copy"
     mongo_client.drop_database(f"{database}-copy")
-
-
-@pytest.fixture(scope="module")
-def stored_zoo(zoo_database: tuple[str, Contents], s3: embedded.S3Server) -> Contents:
-    """The zoo is backed up once, in the store `zoo`; what was in it."""
-    store_of_a_module(s3, "zoo")
-    backup(store="zoo", databases=["zoo"], retention=None)
-    return zoo_database[1]
 
 
 def test_everything_comes_back_as_it_was(mongo_client: Client, repo: Repo) -> None:

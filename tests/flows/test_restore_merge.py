@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from deployments import embedded
-from flows.backup import backup
 from flows.core.errors import Refused, RestoreIncomplete, TargetError, TargetNotEmpty
 from flows.core.merge import Duplicates
 from flows.core.restore_plan import RestoreMode
 from flows.restore import restore
 from flows.storage.repository import Repository
 from flows.tasks.settings import WriteConcern
-from tests.flows.conftest import RESTORE_USER, Repo, back_up, store_of_a_module
+from tests.flows.conftest import RESTORE_USER, Repo, back_up
 from tests.support import zoo
 from tests.support.contents import Contents, contents
 from tests.support.flow_runs import page, run_flow
@@ -33,20 +31,12 @@ def copy(mongo_client: Client, database: str) -> Iterator[str]:
     mongo_client.drop_database(f"{database}-copy")
 
 
-@pytest.fixture(scope="module")
-def stored_zoo(zoo_database: tuple[str, Contents], s3: embedded.S3Server) -> Contents:
-    """The zoo is backed up once, in the store `zoo-merge`; what was in it."""
-    store_of_a_module(s3, "zoo-merge")
-    backup(store="zoo-merge", databases=["zoo"], retention=None)
-    return zoo_database[1]
-
-
 def merge(**parameters: Any) -> Any:
     return restore(**{"into_source": True, "mode": RestoreMode.MERGE, **parameters})
 
 
 def merge_zoo(copy: str, **parameters: Any) -> Any:
-    return merge(store="zoo-merge", rename={"zoo": copy}, **parameters)
+    return merge(store="zoo", rename={"zoo": copy}, **parameters)
 
 
 def without_views(found: Contents) -> dict[str, str]:
@@ -63,7 +53,7 @@ def test_into_nothing_a_merge_is_a_whole_restore(mongo_client: Client, stored_zo
 
 
 def test_what_was_lost_of_every_kind_comes_back(mongo_client: Client, stored_zoo: Contents, copy: str) -> None:
-    restore(into_source=True, store="zoo-merge", rename={"zoo": copy})
+    restore(into_source=True, store="zoo", rename={"zoo": copy})
     db = mongo_client[copy]
     db["invoices"].delete_many({"status": "open"})
     db["invoices"].drop_index("number_unique")
@@ -78,7 +68,7 @@ def test_what_was_lost_of_every_kind_comes_back(mongo_client: Client, stored_zoo
 
     run = run_flow(
         restore,
-        store="zoo-merge",
+        store="zoo",
         rename={"zoo": copy},
         mode=RestoreMode.MERGE,
         into_source=True,
@@ -98,9 +88,7 @@ def test_a_capped_collection_is_not_added_to(mongo_client: Client, stored_zoo: C
     before = contents(mongo_client, copy)
     with pytest.raises(TargetNotEmpty, match=r"it is capped: each document that is added pushes out another"):
         merge_zoo(copy)
-    run = run_flow(
-        restore, store="zoo-merge", rename={"zoo": copy}, mode=RestoreMode.MERGE, into_source=True, dry_run=True
-    )
+    run = run_flow(restore, store="zoo", rename={"zoo": copy}, mode=RestoreMode.MERGE, into_source=True, dry_run=True)
     assert f"| {copy}.capped | REFUSED: it is capped" in page(run.id)
     assert contents(mongo_client, copy) == before
 
