@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,9 +25,9 @@ from flows.core.compress import Compression, open_compressed
 from flows.core.manifest import Manifest
 from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store
+from tests.support.crash_runs import CrashRuns
 from tests.support.fault_proxy import FaultProxy, Request, call
 
-ROOT = Path(__file__).parents[2]
 TASKS = ("plan", "prepare-store", "dump", "compress", "upload", "verify", "commit", "prune")
 # Every repository has these two already, both past their time, of which the last stage of a backup removes both.
 OLD = ("2026-01-01T04-00-00Z", "2026-01-02T04-00-00Z")
@@ -126,13 +123,11 @@ def is_alive(pid: int) -> bool:
 
 
 @dataclass
-class Ward:
+class Ward(CrashRuns):
     """The parts, and what the runs have left."""
 
-    folder: Path
     store: S3Store
     server: embedded.PrefectServer
-    environment: dict[str, str]
     database: str
     proxy: FaultProxy
     killer: Killer
@@ -145,25 +140,10 @@ class Ward:
         found = (self.folder / f"{plan}.spool").rglob("*")
         return sorted(path.name for path in found if path.is_file() and path.name != ".lock")
 
-    def log(self, plan: str) -> str:
-        return (self.folder / f"{plan}.log").read_text()
-
     def run(self, *scenarios: tuple[str, str, str], **parameters: Any) -> dict[str, int]:
         """Run one backup for each (plan, task, moment); gives the exit status by plan."""
         parameters = {"databases": [self.database], "segment_mib": 16, "segments_in_flight": 2, **parameters}
-        file = self.folder / "scenarios.json"
-        scenario = {"folder": str(self.folder), "parameters": parameters}
-        file.write_text(json.dumps([{**scenario, "plan": p, "task": t, "moment": m} for p, t, m in scenarios]))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.crash_runner", str(file)],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
-        return {plan: int(status) for plan, _, status in (line.partition(" ") for line in done.stdout.splitlines())}
+        return self.run_all({"plan": p, "task": t, "moment": m, "parameters": parameters} for p, t, m in scenarios)
 
     def plant(self, plan: str, manifest: Manifest) -> None:
         """Store a backup in a plan under each of the old ids."""
@@ -233,7 +213,7 @@ def ward(
             MongoDBSource(connection_string=mongod.uri).save("source")
         store = BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint).open()
         environment = parts.environment(server)
-        yield Ward(folder, store, server, environment, database, proxy, Killer(folder))
+        yield Ward(folder, environment, store, server, database, proxy, Killer(folder))
     server.kill()
     s3.kill()
     mongo_client.drop_database(database)

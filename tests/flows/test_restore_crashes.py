@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +15,8 @@ from pymongo import MongoClient
 from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from tests.support.contents import Contents, contents
+from tests.support.crash_runs import CrashRuns
 
-ROOT = Path(__file__).parents[2]
 TASKS = ("plan-restore", "prepare-target", "fetch", "load", "compare", "finish", "finish-views")
 KILLS = [(task, moment) for task in TASKS for moment in ("running", "completion")]
 # Before these nothing has been written: what was there is as it was.
@@ -39,31 +35,11 @@ def _blocks() -> None:
 
 
 @dataclass
-class Ward:
+class Ward(CrashRuns):
     """The parts, and the database that every restore is to become."""
 
-    folder: Path
-    environment: dict[str, str]
     client: MongoClient[dict[str, Any]]
     source: Contents
-
-    def run(self, scenarios: list[dict[str, Any]]) -> dict[str, int]:
-        """Run each in a process of its own; gives the exit status by name."""
-        file = self.folder / "scenarios.json"
-        file.write_text(json.dumps([{"folder": str(self.folder), **scenario} for scenario in scenarios]))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.crash_runner", str(file)],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
-        return {name: int(status) for name, _, status in (line.partition(" ") for line in done.stdout.splitlines())}
-
-    def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()
 
 
 def scenario(task: str, moment: str, *, dies: bool) -> dict[str, Any]:
@@ -103,7 +79,7 @@ def ward(
         MongoDBTarget(connection_string=mongod.uri).save("target")
     ward = Ward(folder, parts.environment(server), mongo_client, contents(mongo_client, "wounds"))
     seed = {"plan": "seed", "parameters": {"databases": ["wounds"], "segment_mib": 16}}
-    assert ward.run([seed]) == {"seed": 0}, ward.log("seed")
+    assert ward.run_all([seed]) == {"seed": 0}, ward.log("seed")
     yield ward
     server.kill()
     s3.kill()
@@ -116,7 +92,7 @@ def killed(ward: Ward) -> dict[str, int]:
     """Exit status of every killed restore; each had something to replace."""
     for task, moment in KILLS:
         ward.client[f"{task}-{moment}"]["one"].insert_one({"_id": "there before"})
-    return ward.run([scenario(task, moment, dies=True) for task, moment in KILLS])
+    return ward.run_all([scenario(task, moment, dies=True) for task, moment in KILLS])
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +103,7 @@ def again(ward: Ward, killed: dict[str, int]) -> dict[str, int]:
         assert killed[name] == -signal.SIGKILL, (status, ward.log(name))
         there = ward.client[name]["one"].find_one({"_id": "there before"}) is not None
         assert there == ((task, moment) in HARMLESS)
-    return ward.run([scenario(task, moment, dies=False) for task, moment in KILLS])
+    return ward.run_all([scenario(task, moment, dies=False) for task, moment in KILLS])
 
 
 @pytest.mark.parametrize(("task", "moment"), KILLS, ids=str)
