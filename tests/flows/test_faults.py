@@ -270,10 +270,10 @@ def test_a_try_that_comes_when_its_run_is_over_writes_nothing(mongo_client: Clie
             compared = compare(job, plan.items, {}, read_back=False, majority=True)
             run.settle()
             states = [
-                load(job, plan, plan.segments[0], path, return_state=True),
+                load(job, plan, plan.segments[0], path, read_back=False, majority=True, return_state=True),
                 finish(job, plan.items, compared, hold_ttl=False, return_state=True),
             ]
-        states.append(load(job, plan, plan.segments[0], path, return_state=True))
+        states.append(load(job, plan, plan.segments[0], path, read_back=False, majority=True, return_state=True))
         return [state.result(raise_on_failure=False) for state in states]
 
     assert [type(error) for error in too_late()] == [Stopped] * 3
