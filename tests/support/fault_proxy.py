@@ -17,7 +17,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import unquote
 
@@ -32,6 +32,7 @@ class Request:
     path: str  # percent-decoded, with the query
     number: int
     write: int | None
+    headers: dict[str, str] = field(repr=False)  # names in lower case
     body: bytes = field(repr=False)
 
 
@@ -46,6 +47,7 @@ class Action:
     status: int = 0
     text: bytes = b""
     content_type: str = "application/xml"
+    headers: tuple[tuple[str, str], ...] = ()  # more of them, in an answer or added to that of the store
     before: Callable[[Request], None] | None = None
     after: Callable[[Request], None] | None = None
 
@@ -63,10 +65,16 @@ def answer(code: int, text: bytes, content_type: str = "application/xml") -> Act
     return Action("answer", status=code, text=text, content_type=content_type)
 
 
-def status(code: int, s3_code: str = "SlowDown", message: str = "a fault made by a test") -> Action:
-    """An error as S3 words it, without asking the store."""
+def status(code: int, s3_code: str = "SlowDown", message: str = "a fault made by a test", **headers: str) -> Action:
+    """An error as S3 words it, without asking the store. `retry_after="7"` is the header `retry-after: 7`."""
     text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{s3_code}</Code><Message>{message}</Message></Error>"
-    return answer(code, text.encode())
+    more = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return replace(answer(code, text.encode()), headers=more)
+
+
+def tell(**headers: str) -> Action:
+    """Pass the request, and add headers to the answer; `x_amz_a="b"` is `x-amz-a: b`."""
+    return Action("pass", headers=tuple((name.replace("_", "-"), value) for name, value in headers.items()))
 
 
 def cut_answer(after: int) -> Action:
@@ -205,7 +213,7 @@ class FaultProxy:
             head = _without(head, "expect")
         body = _read_body(reader, fields)
         method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-        request, action = self._decide(method, unquote(path), body)
+        request, action = self._decide(method, unquote(path), fields, body)
 
         if action.kind in {"drop", "dead"}:
             _break(connection)
@@ -213,6 +221,7 @@ class FaultProxy:
         if action.kind == "answer":
             text = b"" if method == "HEAD" else action.text
             first = f"HTTP/1.1 {action.status} Fault\r\nContent-Type: {action.content_type}\r\n"
+            first += _lines(action.headers)
             connection.sendall(f"{first}Content-Length: {len(text)}\r\n\r\n".encode() + text)
             return True
         if action.before is not None:
@@ -233,14 +242,16 @@ class FaultProxy:
             return False
         if action.kind == "flip_answer":
             answer_body = _flipped(answer_body, action.at)
+        if action.headers:
+            answer_head = answer_head[:-2] + _lines(action.headers).encode() + b"\r\n"
         connection.sendall(answer_head + answer_body)
         return keep and fields.get("connection", "").lower() != "close"
 
-    def _decide(self, method: str, path: str, body: bytes) -> tuple[Request, Action]:
+    def _decide(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[Request, Action]:
         with self._lock:
             write = self._write_count if method in WRITES else None
             self._write_count += method in WRITES
-            request = Request(method, path, len(self._seen), write, body)
+            request = Request(method, path, len(self._seen), write, headers, body)
             self._seen.append((method, path))
             if self._is_dead:
                 return request, DEAD
@@ -267,6 +278,10 @@ class FaultProxy:
             if "content-length" in fields or "chunked" in fields.get("transfer-encoding", ""):
                 return answer, _read_body(reader, fields), fields.get("connection", "").lower() != "close"
             return answer, reader.read(), False
+
+
+def _lines(headers: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
 
 
 def _matcher(text: str) -> Callable[[Request], bool]:
