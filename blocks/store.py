@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import threading
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from flows.core.checks import CheckLine
-from flows.core.errors import BackupError
+from flows.core.errors import ConfigurationError
+from flows.storage.options import StoreOptions
+from flows.storage.probe import check_store, probe_store
 from flows.storage.profiles import profile
 from flows.storage.s3 import S3Store, client_config
 
@@ -27,6 +34,23 @@ class Provider(StrEnum):
     SPACES = "spaces"
     MINIO = "minio"
     OTHER = "other"
+
+
+class Encryption(StrEnum):
+    """How the store itself encrypts what is written."""
+
+    NONE = "none"
+    SSE_S3 = "sse-s3"
+    SSE_KMS = "sse-kms"
+    SSE_C = "sse-c"
+
+
+class ObjectLock(StrEnum):
+    """Who can delete a locked object: in governance mode those with a special right, in compliance mode nobody."""
+
+    NONE = "none"
+    GOVERNANCE = "governance"
+    COMPLIANCE = "compliance"
 
 
 class BackupStore(Block):
@@ -46,7 +70,8 @@ class BackupStore(Block):
     _block_type_slug = "mongodb-backup-store"
     _description = "A bucket that holds backups, at any provider of S3-compatible storage."
 
-    model_config = ConfigDict(extra="forbid")
+    # Errors would quote what was typed, and that may be a key.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     # The order matters: every field of AwsCredentials is optional, so as the first it would take a MinIO block for
     # its own, drop the keys, and go on with whatever credentials the machine has.
@@ -67,8 +92,65 @@ class BackupStore(Block):
     provider: Provider = Field(
         default=Provider.OTHER, description="Who runs the store. `other` is slower than needed and never wrong."
     )
+    lock: ObjectLock = Field(
+        default=ObjectLock.NONE,
+        description="Object Lock: nobody deletes a new backup for `lock_days`, not even with these credentials. "
+        "In governance mode people with a special right still can. The bucket needs Object Lock.",
+    )
+    lock_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="For how many days a backup is locked. Pruning renews it for backups that stay, and never removes "
+        "one that is locked: choose no more than the days of retention.",
+    )
+    encryption: Encryption = Field(
+        default=Encryption.NONE,
+        description="How the store encrypts what is written. `none` leaves that to the settings of the bucket.",
+    )
+    kms_key: str | None = Field(
+        default=None, description="For `sse-kms`: id or ARN of the key. Empty for the provider's own."
+    )
+    customer_key: SecretStr | None = Field(
+        default=None,
+        description="For `sse-c`: 32 random bytes in base64, as made with `openssl rand -base64 32`. "
+        "Keep a copy: without it nobody can read the backups.",
+    )
+    storage_class: str | None = Field(
+        default=None,
+        description="Storage class of the segments, such as STANDARD_IA. Empty for the usual one of the bucket.",
+    )
 
     _client: Any = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if (self.lock is ObjectLock.NONE) != (self.lock_days is None):
+            raise ValueError("lock and lock_days go together")
+        try:
+            self._options().check(profile(self.provider.value))
+        except ConfigurationError as error:
+            raise ValueError(f"{error.message}. {error.hint}") from error
+        return self
+
+    def _options(self) -> StoreOptions:
+        try:
+            key = base64.b64decode(self.customer_key.get_secret_value() if self.customer_key else "", validate=True)
+        except binascii.Error:
+            raise ConfigurationError(
+                "the customer key is not base64", hint="Make one with: openssl rand -base64 32"
+            ) from None
+        return StoreOptions(
+            encryption=self.encryption.value,
+            kms_key=self.kms_key or "",
+            customer_key=key,
+            storage_class=self.storage_class or "",
+            lock=self.lock.value,
+        )
+
+    def lock_until(self, moment: datetime) -> datetime | None:
+        """Until when a backup that began at a moment (aware) is to be locked; None where nothing is."""
+        return moment + timedelta(days=self.lock_days) if self.lock_days is not None else None
 
     def open(self) -> S3Store:
         """Open the store. Call it inside the task that uses it: clients do not travel to other processes.
@@ -78,7 +160,7 @@ class BackupStore(Block):
         with _making:
             if self._client is None:
                 self._client = self._make_client()
-        return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value))
+        return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value), self._options())
 
     def _make_client(self) -> Any:
         chosen = profile(self.provider.value)
@@ -98,7 +180,8 @@ class BackupStore(Block):
 
     def check(self) -> list[CheckLine]:
         """Say whether backups could be kept here, and why not: lists, writes, reads and deletes one small object."""
-        try:
-            return self.open().check()
-        except BackupError as error:
-            return [CheckLine("open", False, error.message, error.hint)]
+        return check_store(self.open(), uuid.uuid4().hex)
+
+    def probe(self) -> list[CheckLine]:
+        """Say what the store can do, and where its profile is wrong; takes seconds, and leaves nothing behind."""
+        return probe_store(self.open(), uuid.uuid4().hex, now=datetime.now(UTC), sleep=time.sleep)

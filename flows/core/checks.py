@@ -15,17 +15,18 @@ class CheckLine:
         ok: Whether it works.
         detail: What was seen, as a lower-case fact without a full stop. Never a secret.
         hint: What the operator does next, as a sentence; empty where nothing needs doing.
+        means: What it means for backups, as a clause; empty where the name says it.
+        contradicts: Which setting it contradicts, as a clause; empty where none.
     """
 
     name: str
     ok: bool
     detail: str
     hint: str = ""
+    means: str = ""
+    contradicts: str = ""
 
 
-CheckLines = list[CheckLine]  # named, because inside a class with a method `list` that word is the method
-
-
-def failed(lines: Iterable[CheckLine]) -> CheckLines:
+def failed(lines: Iterable[CheckLine]) -> list[CheckLine]:
     """The lines that somebody has to act on."""
     return [line for line in lines if not line.ok]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -37,6 +37,11 @@ def format_duration(length: timedelta) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
     raise AssertionError("shorter lengths were handled above")
+
+
+def format_time(moment: datetime) -> str:
+    """A point in time, to the minute: `2026-03-06 04:00 UTC`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def text_table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.core.checks import CheckLines
 from flows.core.errors import FormatError, ObjectExists, ObjectMissing
 from flows.storage.files import new_file, read_chunks
-from flows.storage.probe import probe
 from flows.storage.store import (
     BY_READING,
+    Leftover,
+    Lock,
+    Obstacle,
     PendingUpload,
     Progress,
     StoredObject,
@@ -38,22 +38,27 @@ class MemoryStore:
         self._prefix = checked_prefix(prefix)
         self._clock = clock
         self._objects: dict[str, tuple[bytes, datetime]] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[str, datetime] = {}
+        self._mutex = threading.Lock()
 
     @property
     def location(self) -> str:
         """See `ObjectStore.location`."""
         return f"memory://{self._prefix}".rstrip("/")
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None) -> None:
         """See `ObjectStore.put`."""
         checked_key(key)
-        with self._lock:
+        with self._mutex:
             if if_absent and key in self._objects:
                 raise ObjectExists("an object is at this key already", store=self.location, key=key)
             self._objects[key] = (bytes(data), self._clock())
+        if lock_until is not None:
+            self.extend_lock([key], lock_until)
 
-    def put_file(self, key: str, path: Path, *, progress: Progress | None = None) -> StoredObject:
+    def put_file(
+        self, key: str, path: Path, *, progress: Progress | None = None, lock_until: datetime | None = None
+    ) -> StoredObject:
         """See `ObjectStore.put_file`."""
         checked_key(key)
         sent = bytearray()
@@ -61,13 +66,13 @@ class MemoryStore:
             if progress is not None:
                 progress(len(chunk))
             sent += chunk
-        self.put(key, bytes(sent))
+        self.put(key, bytes(sent), lock_until=lock_until)
         return self.head(key)
 
     def confirm(self, key: str, *, path: Path | None, sha256: str, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.confirm`. Always by reading the stored bytes, so that the file is not needed."""
         del path
-        with self._lock:
+        with self._mutex:
             data = self._objects[key][0] if key in self._objects else None
         if data is None:
             raise kept_nothing(self.location, key, size)
@@ -105,18 +110,39 @@ class MemoryStore:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""
         folder = checked_prefix(prefix)
-        with self._lock:
+        with self._mutex:
             found = [StoredObject(key, len(data), at) for key, (data, at) in self._objects.items()]
         yield from (stored for stored in sorted(found, key=lambda stored: stored.key) if stored.key.startswith(folder))
 
-    def delete(self, keys: Iterable[str]) -> int:
+    def delete(self, keys: Iterable[str]) -> tuple[Leftover, ...]:
         """See `ObjectStore.delete`."""
-        gone = 0
+        kept = []
         for key in keys:
-            with self._lock:
-                self._objects.pop(checked_key(key), None)
-            gone += 1
-        return gone
+            with self._mutex:
+                until = self._locks.get(checked_key(key))
+                if until is not None and until > self._clock():
+                    kept.append(Leftover(key, Obstacle.LOCKED, until))
+                    continue
+                self._objects.pop(key, None)
+                self._locks.pop(key, None)
+        return tuple(kept)
+
+    def lock(self, key: str) -> Lock | None:
+        """See `ObjectStore.lock`."""
+        self._at(key)
+        until = self._locks.get(key)
+        return Lock("governance", until) if until is not None else None
+
+    def extend_lock(self, keys: Iterable[str], until: datetime) -> int:
+        """See `ObjectStore.extend_lock`."""
+        longer = 0
+        for key in keys:
+            self._at(key)
+            with self._mutex:
+                if key not in self._locks or self._locks[key] < until:
+                    self._locks[key] = until
+                    longer += 1
+        return longer
 
     def uploads(self, prefix: str) -> Iterator[PendingUpload]:
         """See `ObjectStore.uploads`. There are never any."""
@@ -126,12 +152,8 @@ class MemoryStore:
     def abort(self, upload: PendingUpload) -> None:
         """See `ObjectStore.abort`."""
 
-    def check(self, scratch: str | None = None) -> CheckLines:
-        """See `ObjectStore.check`."""
-        return probe(self, scratch or uuid.uuid4().hex, conditional_writes=True)
-
     def _at(self, key: str) -> tuple[bytes, datetime]:
-        with self._lock:
+        with self._mutex:
             if key not in self._objects:
                 raise ObjectMissing("no object at this key", store=self.location, key=key)
             return self._objects[key]

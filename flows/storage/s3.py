@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from datetime import UTC
-from itertools import islice
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +18,27 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from flows.core.checks import CheckLines
 from flows.core.errors import (
     ConfigurationError,
     FormatError,
     IntegrityError,
     ObjectExists,
     ObjectMissing,
-    StoreDenied,
     StoredWrongly,
 )
 from flows.storage.files import file_size, new_file, read_chunks
-from flows.storage.probe import probe
+from flows.storage.options import NONE, StoreOptions, encryption_of
 from flows.storage.profiles import MIB, ProviderProfile
-from flows.storage.s3_errors import explain_code, lacks, store_errors
-from flows.storage.s3_transfer import S3Client, Watch, base64_text, checksum_of_parts, part_size, read_object
+from flows.storage.s3_delete import delete_objects
+from flows.storage.s3_errors import lacks, store_errors
+from flows.storage.s3_folder import S3Client, S3Folder
+from flows.storage.s3_lock import lengthen, lock_in, require_object_lock
+from flows.storage.s3_transfer import Watch, add_md5, base64_text, checksum_of_parts, part_size, read_object
 from flows.storage.store import (
     BY_READING,
     BY_STORE,
+    Leftover,
+    Lock,
     PendingUpload,
     Progress,
     StoredObject,
@@ -46,12 +47,10 @@ from flows.storage.store import (
     compare,
     kept_nothing,
     sha256_of,
-    try_line,
     wrong_length,
 )
 
 PART_BYTES = 16 * MIB  # [bytes] what is sent again when one part fails; a segment is a few of these
-DELETE_BATCH = 1_000  # keys in one DeleteObjects, S3's own limit
 _PART_THREADS = 4
 
 
@@ -86,16 +85,24 @@ class S3Store:
     """Objects below a prefix of a bucket. Threads may share it; processes may not.
 
     Args:
-        client: A boto3 client, built with `client_config`.
+        client: A boto3 client, built with `client_config`, that no store with other options uses.
         bucket: An existing bucket.
         prefix: The folder of this store in the bucket; may be empty.
         profile: What the provider can do.
+        options: What it is asked to do with each object.
         part_bytes: [bytes] of each part of an upload but the last, rounded up to whole MiB; it grows for a file that
             would need more than 10,000 parts.
     """
 
     def __init__(
-        self, client: S3Client, bucket: str, prefix: str, profile: ProviderProfile, *, part_bytes: int = PART_BYTES
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str,
+        profile: ProviderProfile,
+        options: StoreOptions | None = None,
+        *,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         if part_bytes < profile.min_part_bytes:
             raise ConfigurationError(
@@ -104,26 +111,32 @@ class S3Store:
                 least=profile.min_part_bytes,
                 got=part_bytes,
             )
+        self.profile = profile
+        self.options = options or StoreOptions()
+        self.options.check(profile)
+        self.folder = S3Folder(client, bucket, checked_prefix(prefix), self.options.reading())
         self._client = client
-        self._bucket = bucket
-        self._prefix = checked_prefix(prefix)
-        self._profile = profile
         self._part_bytes = part_bytes
+        self._may_lock = False
+        if self.options.lock != NONE and profile.sha256 != "parts":
+            # What is to be locked needs a digest in a header, and every part of it too.
+            for operation in ("PutObject", "UploadPart"):
+                client.meta.events.register(f"before-call.s3.{operation}", add_md5, unique_id=f"md5-{operation}")
 
     @property
     def location(self) -> str:
         """See `ObjectStore.location`."""
-        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        return self.folder.location
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None) -> None:
         """See `ObjectStore.put`."""
-        where = self._at(key)
-        extra: dict[str, Any] = {}
-        if self._profile.sha256 == "parts":
+        where = self.folder.at(key)
+        extra = self.options.writing() | self._locking(lock_until)
+        if self.profile.sha256 == "parts":
             extra["ChecksumAlgorithm"] = "SHA256"
-        elif self._profile.sha256 == "single":
+        elif self.profile.sha256 == "single":
             extra["ChecksumSHA256"] = base64_text(hashlib.sha256(data).digest())
-        if if_absent and self._profile.conditional_writes:
+        if if_absent and self.profile.conditional_writes:
             extra["IfNoneMatch"] = "*"
         elif if_absent:
             with suppress(ObjectMissing):
@@ -136,16 +149,22 @@ class S3Store:
             # The answer to our own first request may have been lost; the SDK then asked again and met our own object.
             if not _was_repeated(error.__cause__) or self.get(key, limit=2**63) != data:
                 raise
+        if lock_until is not None or self.options.encryption != NONE:
+            self._settled(key, len(data), lock_until)
 
-    def put_file(self, key: str, path: Path, *, progress: Progress | None = None) -> StoredObject:
+    def put_file(
+        self, key: str, path: Path, *, progress: Progress | None = None, lock_until: datetime | None = None
+    ) -> StoredObject:
         """See `ObjectStore.put_file`."""
-        where = self._at(key)
+        where = self.folder.at(key)
         size = file_size(path)
         part = part_size(size, least=self._part_bytes)
-        extra: dict[str, Any] = {}
-        if self._profile.sha256 == "parts":
+        extra = self.options.writing() | self._locking(lock_until)
+        if self.options.storage_class:
+            extra["StorageClass"] = self.options.storage_class
+        if self.profile.sha256 == "parts":
             extra["ChecksumAlgorithm"] = "SHA256"
-        elif self._profile.sha256 == "single" and size <= part:
+        elif self.profile.sha256 == "single" and size <= part:
             extra["ChecksumSHA256"] = base64_text(bytes.fromhex(sha256_of(read_chunks(path))[0]))
         watch = Watch(progress)
         try:
@@ -167,17 +186,36 @@ class S3Store:
             if watch.raised is not None:
                 raise watch.raised from None
             raise
+        return self._settled(key, size, lock_until)
+
+    def _settled(self, key: str, size: int, lock_until: datetime | None) -> StoredObject:
+        """See that what was sent is there as it was asked for, and lock it where the store forgot that."""
         try:
-            stored = self.head(key)
+            answer = self.folder.head(key)
         except ObjectMissing as error:
             raise kept_nothing(self.location, key, size) from error
-        compare(self.location, key, what="size", expected=size, got=stored.size)
-        return stored
+        compare(self.location, key, what="size", expected=size, got=answer["ContentLength"])
+        self._check_encryption(key, answer)
+        if lock_until is not None:
+            lengthen(self.folder, key, answer, lock_until, self.options.lock)
+        return _stored(key, answer)
+
+    def _check_encryption(self, key: str, answer: Mapping[str, Any]) -> None:
+        if (difference := self.options.difference(answer)) is not None:
+            compare(self.location, key, what="encryption", expected=difference[0], got=difference[1])
+
+    def _locking(self, until: datetime | None) -> dict[str, Any]:
+        if until is not None and not self._may_lock:
+            if self.options.lock == NONE:
+                raise ConfigurationError("this store is not set to lock objects", hint="Set `lock` in its block.")
+            require_object_lock(self.folder)
+            self._may_lock = True
+        return self.options.locking(until)
 
     def confirm(self, key: str, *, path: Path | None, sha256: str, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.confirm`."""
         try:
-            if self._profile.sha256 != "nowhere" and self._vouches(key, path, sha256=sha256, size=size):
+            if self.profile.sha256 != "nowhere" and self._vouches(key, path, sha256=sha256, size=size):
                 return BY_STORE
             chunks = self._read(key, lambda got: compare(self.location, key, what="size", expected=size, got=got))
             read, _ = sha256_of(chunks, progress)
@@ -190,8 +228,7 @@ class S3Store:
 
     def _vouches(self, key: str, path: Path | None, *, sha256: str, size: int) -> bool:
         """Whether a checksum that the store keeps covers all bytes of the object, and is that of the file."""
-        with store_errors(self.location, key=key):
-            answer = self._client.head_object(**self._at(key), ChecksumMode="ENABLED")
+        answer = self.folder.head(key, ChecksumMode="ENABLED")
         compare(self.location, key, what="size", expected=size, got=answer["ContentLength"])
         stored: str = answer.get("ChecksumSHA256", "")
         # The ETag of what came in parts ends in their number, and so does the checksum; some stores forget the latter.
@@ -233,35 +270,40 @@ class S3Store:
 
     def head(self, key: str) -> StoredObject:
         """See `ObjectStore.head`."""
-        with store_errors(self.location, key=key):
-            answer = self._client.head_object(**self._at(key))
-        return StoredObject(key, answer["ContentLength"], answer["LastModified"].astimezone(UTC))
+        return _stored(key, self.folder.head(key))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""
         pages = self._client.get_paginator("list_objects_v2")
         with store_errors(self.location):
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + checked_prefix(prefix)):
+            for page in pages.paginate(Bucket=self.folder.bucket, Prefix=self.folder.prefix + checked_prefix(prefix)):
                 for item in page.get("Contents", []):
-                    key = item["Key"].removeprefix(self._prefix)
+                    key = self.folder.ours(item["Key"])
                     yield StoredObject(key, item["Size"], item["LastModified"].astimezone(UTC))
 
-    def delete(self, keys: Iterable[str]) -> int:
+    def delete(self, keys: Iterable[str]) -> tuple[Leftover, ...]:
         """See `ObjectStore.delete`."""
-        remaining, gone = iter(keys), 0
-        while batch := [checked_key(key) for key in islice(remaining, DELETE_BATCH)]:
-            self._delete(batch)
-            gone += len(batch)
-        return gone
+        return tuple(delete_objects(self.folder, [checked_key(key) for key in keys], self.profile))
+
+    def lock(self, key: str) -> Lock | None:
+        """See `ObjectStore.lock`."""
+        return lock_in(self.folder.head(key))
+
+    def extend_lock(self, keys: Iterable[str], until: datetime) -> int:
+        """See `ObjectStore.extend_lock`."""
+        self._locking(until)
+        return sum(lengthen(self.folder, key, self.folder.head(key), until, self.options.lock) for key in keys)
 
     def uploads(self, prefix: str) -> Iterator[PendingUpload]:
         """See `ObjectStore.uploads`."""
         pages = self._client.get_paginator("list_multipart_uploads")
         with store_errors(self.location):
             try:
-                for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + checked_prefix(prefix)):
+                for page in pages.paginate(
+                    Bucket=self.folder.bucket, Prefix=self.folder.prefix + checked_prefix(prefix)
+                ):
                     for item in page.get("Uploads", []):
-                        key = item["Key"].removeprefix(self._prefix)
+                        key = self.folder.ours(item["Key"])
                         yield PendingUpload(key, item["UploadId"], item["Initiated"].astimezone(UTC))
             except ClientError as error:
                 # rclone says NoSuchUpload of a bucket in which nothing was ever uploaded in parts.
@@ -272,62 +314,20 @@ class S3Store:
         """See `ObjectStore.abort`."""
         with store_errors(self.location, key=upload.key):
             try:
-                self._client.abort_multipart_upload(**self._at(upload.key), UploadId=upload.upload_id)
+                self._client.abort_multipart_upload(**self.folder.at(upload.key), UploadId=upload.upload_id)
             except ClientError as error:
                 if not _no_such_upload(error):
                     raise
 
-    def check(self, scratch: str | None = None) -> CheckLines:
-        """See `ObjectStore.check`. Also starts a multipart upload and aborts it."""
-        scratch = scratch or uuid.uuid4().hex
-
-        def reach() -> str:
-            try:  # not HeadBucket, which a policy for one prefix cannot allow
-                next(self.list(""), None)
-            except StoreDenied as error:
-                if error.facts["code"] != "AccessDenied":
-                    raise
-            return self.location  # a bucket that denies is reached; the line about listing says the rest
-
-        def multipart() -> str:
-            where = self._at(f".check-{scratch}")
-            with store_errors(self.location):
-                started = self._client.create_multipart_upload(**where)
-                self._client.abort_multipart_upload(**where, UploadId=started["UploadId"])
-            return "started and aborted"
-
-        first = try_line("reach the bucket", reach)
-        if not first.ok:
-            return [first]
-        lines = [first, *probe(self, scratch, conditional_writes=self._profile.conditional_writes)]
-        return [*lines, try_line("multipart upload", multipart)] if lines[-1].name == "delete" else lines
-
-    def _at(self, key: str) -> dict[str, Any]:
-        return {"Bucket": self._bucket, "Key": self._prefix + checked_key(key)}
-
     def _read(self, key: str, accept: Callable[[int], None]) -> Generator[bytes, None, None]:
-        return read_object(self._client, self._at(key), location=self.location, key=key, accept=accept)
+        return read_object(
+            self._client, {**self.folder.at(key), **self.folder.reading}, location=self.location, key=key, accept=accept
+        )
 
-    def _delete(self, keys: Sequence[str]) -> None:
-        objects = [{"Key": self._prefix + key} for key in keys]
-        with store_errors(self.location):
-            try:
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            except ClientError as error:
-                if not lacks(error):
-                    raise
-                answer = None
-        if answer is None:
-            for key in keys:
-                # Real S3 answers 204 for a key without an object, and not everybody does.
-                with suppress(ObjectMissing), store_errors(self.location, key=key):
-                    self._client.delete_object(**self._at(key))
-            return
-        errors = [error for error in answer.get("Errors", []) if error.get("Code") != "NoSuchKey"]
-        if errors:
-            key = errors[0]["Key"].removeprefix(self._prefix)
-            facts = {"store": self.location, "key": key, "failed": len(errors)}
-            raise explain_code(errors[0], facts, operation="DeleteObjects")
+
+def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
+    modified = answer["LastModified"].astimezone(UTC)
+    return StoredObject(key, answer["ContentLength"], modified, encryption_of(answer))
 
 
 def _no_such_upload(error: ClientError) -> bool:

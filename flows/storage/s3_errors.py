@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from boto3.exceptions import Boto3Error
@@ -114,6 +116,8 @@ _PERMISSIONS = {
     "ListObjectsV2": "s3:ListBucket",
     "DeleteObjects": "s3:DeleteObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectVersions": "s3:ListBucketVersions",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     "CreateMultipartUpload": "s3:PutObject",
     "UploadPart": "s3:PutObject",
     "CompleteMultipartUpload": "s3:PutObject",
@@ -166,6 +170,12 @@ def store_errors(location: str, *, key: str | None = None) -> Iterator[None]:
         raise explain(error, location, key) from error
 
 
+def answered_at(answer: Mapping[str, Any]) -> datetime | None:
+    """When the store gave an answer, by its own clock."""
+    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(told) if told else None
+
+
 def lacks(error: BaseException | None) -> bool:
     """Whether the store says that it does not know this operation at all."""
     return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in _UNKNOWN_OPERATION
@@ -184,12 +194,15 @@ def explain(error: Exception, location: str, key: str | None = None) -> BackupEr
     answer = error if isinstance(error, ClientError) else error.__context__
     if isinstance(answer, ClientError):
         about = answer.response.get("ResponseMetadata", {})
+        headers = about.get("HTTPHeaders", {})
+        if "retry-after" in headers:
+            facts["retry_after"] = headers["retry-after"]  # [s], or a date: as the store says it
         return explain_code(
             answer.response.get("Error", {}),
             facts,
             operation=answer.operation_name,
             status=about.get("HTTPStatusCode", 0),
-            content_type=about.get("HTTPHeaders", {}).get("content-type", ""),
+            content_type=headers.get("content-type", ""),
         )
     for kinds, ours, message, hint in _SDK:
         if isinstance(error, kinds):

@@ -14,9 +14,9 @@ from flows.core.errors import IntegrityError, StoreUnavailable
 from flows.storage.files import read_chunks
 from flows.storage.profiles import MIB
 from flows.storage.s3_errors import store_errors
+from flows.storage.s3_folder import S3Client
 from flows.storage.store import READ_BYTES, Progress
 
-S3Client = Any  # boto3 makes the methods of a client at run time, and no class that it ships has them
 MAX_PARTS = 10_000  # S3's own limit for one upload
 _READ_TRIES = 3  # for a download that makes no progress
 
@@ -128,3 +128,16 @@ def checksum_of_parts(path: Path, *, part: int, sha256: str) -> str:
 def base64_text(digest: bytes) -> str:
     """A checksum as S3 writes it in its headers."""
     return base64.b64encode(digest).decode("ascii")
+
+
+def add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Before a request: give it the MD5 of its body, in the header that stores want with what they are to lock."""
+    body, digest = params["body"], hashlib.md5(usedforsecurity=False)
+    if isinstance(body, bytes):
+        digest.update(body)
+    else:
+        start = body.tell()
+        while chunk := body.read(READ_BYTES):
+            digest.update(chunk)
+        body.seek(start)
+    params["headers"]["Content-MD5"] = base64_text(digest.digest())

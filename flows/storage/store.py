@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from flows.core.checks import CheckLine, CheckLines
 from flows.core.errors import BackupError, ConfigurationError, IntegrityError, StoredWrongly, Truncated
 
 Progress = Callable[[int], None]  # told of bytes as they pass; what it raises ends the transfer and reaches the caller
@@ -31,6 +31,7 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
+    encryption: str = ""  # by the store: `sse-s3`, `sse-kms` or `sse-c`; empty where it was not asked or does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,41 @@ class PendingUpload:
     key: str
     upload_id: str
     started: datetime
+
+
+class Obstacle(StrEnum):
+    """Why the data of a deleted object is still there."""
+
+    LOCKED = "locked"  # Object Lock forbids it: nothing of the object is gone
+    HIDDEN = "hidden"  # no listing shows it any more, and its versions are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An object that was to be deleted and whose data still lives.
+
+    Attributes:
+        key: Of the object.
+        why: What kept it.
+        until: When the lock ends, or when a rule of the bucket removes hidden versions, aware; None where it is not
+            known, or where nothing ever ends it.
+    """
+
+    key: str
+    why: Obstacle
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What Object Lock says of one object; it may be over."""
+
+    mode: str  # `governance`, `compliance` or `legal hold`
+    until: datetime | None  # aware; None for a legal hold, which somebody has to take off
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it forbids to delete the object at a time, aware."""
+        return self.until is None or self.until > now
 
 
 class ObjectStore(Protocol):
@@ -54,25 +90,32 @@ class ObjectStore(Protocol):
         """Where this is, for messages: `s3://bucket/prefix`."""
         ...
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None) -> None:
         """Write a small object.
 
         With `if_absent` the store itself refuses a key that is taken, where it can. Where it cannot, the key is looked
         up before the write: that is weaker, since two writers may both find it free and the later one wins.
 
+        With `lock_until` (aware) nobody can delete it before that time.
+
         Raises:
             ObjectExists: With `if_absent`, when the key is taken, whatever bytes are there.
+            StoreError: With `lock_until`, where the store does not lock.
         """
         ...
 
-    def put_file(self, key: str, path: Path, *, progress: Progress | None = None) -> StoredObject:
+    def put_file(
+        self, key: str, path: Path, *, progress: Progress | None = None, lock_until: datetime | None = None
+    ) -> StoredObject:
         """Write a file, in parts of one size where it is large. A failed upload leaves no parts behind.
 
         `progress` hears of bytes from several threads, never from two at once. What is sent again is taken back
-        first, so a number may be negative and the sum is right. Raising from it cancels the upload.
+        first, so a number may be negative and the sum is right. Raising from it cancels the upload. `lock_until` is as
+        for `put`.
 
         Raises:
-            StoredWrongly: The store took the upload and does not have an object of this size afterwards.
+            StoredWrongly: The store took the upload and does not have an object of this size and encryption afterwards.
+            StoreError: With `lock_until`, where the store does not lock.
         """
         ...
 
@@ -133,14 +176,35 @@ class ObjectStore(Protocol):
         """All objects below a folder, in no promised order. `a` and `a/` are the same folder; it never holds `ab/x`."""
         ...
 
-    def delete(self, keys: Iterable[str]) -> int:
-        """Remove objects. A key without an object is fine.
+    def delete(self, keys: Iterable[str]) -> tuple[Leftover, ...]:
+        """Remove objects with all their versions. A key without an object is fine.
 
         Returns:
-            How many keys hold no object now because of this call: all that were given.
+            The objects whose data still lives, because a lock forbids to delete it or because the credentials may hide
+            objects and not delete versions. Empty where all is gone.
 
         Raises:
-            StoreError: The store kept an object. The others of its batch are gone.
+            StoreError: The store kept an object for another reason. The others of its batch are gone.
+        """
+        ...
+
+    def lock(self, key: str) -> Lock | None:
+        """What Object Lock says of an object; None where it has no lock, or none that the credentials may see.
+
+        Raises:
+            ObjectMissing: No object at this key.
+        """
+        ...
+
+    def extend_lock(self, keys: Iterable[str], until: datetime) -> int:
+        """Lock objects at least until a time (aware). No lock is ever shortened.
+
+        Returns:
+            How many locks were set or became longer.
+
+        Raises:
+            ObjectMissing: No object at one of these keys.
+            StoreError: The store does not lock.
         """
         ...
 
@@ -150,17 +214,6 @@ class ObjectStore(Protocol):
 
     def abort(self, upload: PendingUpload) -> None:
         """Discard the parts of an unfinished upload. One that is gone already is fine."""
-        ...
-
-    def check(self, scratch: str | None = None) -> CheckLines:
-        """Try everything that a backup needs, with one small object below the prefix.
-
-        Args:
-            scratch: The random part of that object's key; made here where none is given.
-
-        Returns:
-            A line for each thing tried, up to the first whose failure makes the rest pointless.
-        """
         ...
 
 
@@ -239,12 +292,3 @@ def wrong_length(location: str, key: str, *, expected: int, got: int) -> BackupE
         expected=expected,
         got=got,
     )
-
-
-def try_line(name: str, attempt: Callable[[], str]) -> CheckLine:
-    """Run one attempt; what it returns or raises becomes the line."""
-    try:
-        return CheckLine(name, True, attempt())
-    except BackupError as error:
-        facts = ", ".join(f"{fact}={value!r}" for fact, value in error.facts.items())
-        return CheckLine(name, False, f"{error.message} ({facts})" if facts else error.message, error.hint)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from flows.core.report import format_bytes, format_count, format_duration, markdown_table, text_table
+from flows.core.report import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_time,
+    markdown_table,
+    text_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,11 @@ def test_bytes_have_a_unit(count: int, text: str) -> None:
 )
 def test_durations_have_the_two_units_that_matter(seconds: float, text: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == text
+
+
+def test_times_are_in_utc() -> None:
+    assert format_time(datetime(2026, 3, 6, 4, 0, 59, tzinfo=UTC)) == "2026-03-06 04:00 UTC"
+    assert format_time(datetime(2026, 3, 6, 1, tzinfo=timezone(timedelta(hours=2)))) == "2026-03-05 23:00 UTC"
 
 
 def test_counts_are_grouped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import subprocess
@@ -16,6 +17,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from flows.storage.options import StoreOptions
 from flows.storage.profiles import PROFILES, ProviderProfile
 from flows.storage.s3 import S3Store, client_config
 
@@ -44,10 +46,10 @@ class Server:
         )
 
     def store(
-        self, prefix: str = "backups", endpoint: str | None = None, *, profile: str | None = None, **how
+        self, prefix: str = "backups", endpoint: str | None = None, *, profile: str | None = None, **options
     ) -> S3Store:
-        chosen = PROFILES[profile] if profile else self.profile
-        return S3Store(self.client(endpoint, profile=profile), self.bucket, prefix, chosen, part_bytes=5 * MIB)
+        client, chosen = self.client(endpoint, profile=profile), PROFILES[profile] if profile else self.profile
+        return S3Store(client, self.bucket, prefix, chosen, StoreOptions(**options), part_bytes=5 * MIB)
 
 
 @pytest.fixture(scope="session")
@@ -93,4 +95,12 @@ def moto_port() -> Iterator[int]:
 def moto(moto_port: int) -> Server:
     server = Server("127.0.0.1", moto_port, PROFILES["aws"], f"bucket-{uuid.uuid4().hex[:8]}", None)
     server.client().create_bucket(Bucket=server.bucket)
+    return server
+
+
+@pytest.fixture
+def locking(moto: Server) -> Server:
+    """A bucket with Object Lock."""
+    server = dataclasses.replace(moto, bucket=f"{moto.bucket}-locked")
+    server.client().create_bucket(Bucket=server.bucket, ObjectLockEnabledForBucket=True)
     return server

@@ -27,7 +27,7 @@ from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore
 from flows.storage.pruning import prune_repository
 from flows.storage.repository import Repository
-from flows.storage.store import StoredObject
+from flows.storage.store import Leftover, StoredObject
 from flows.storage.transfer import confirm_stored, fetch_segment
 from tests.support.samples import STARTED, collection, entry, manifest, segment
 
@@ -60,14 +60,16 @@ class CrashingStore(MemoryStore):
         if dies:
             raise Crash
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:  # also what uploads a file
-        self._write(lambda: super(CrashingStore, self).put(key, data, if_absent=if_absent))
+    def put(  # also what uploads a file
+        self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None
+    ) -> None:
+        self._write(lambda: super(CrashingStore, self).put(key, data, if_absent=if_absent, lock_until=lock_until))
 
-    def delete(self, keys: Iterable[str]) -> int:
-        gone = list(keys)
-        for key in gone:  # a store deletes one after the other, and may stop anywhere
-            self._write(lambda key=key: super(CrashingStore, self).delete([key]))  # type: ignore[misc]
-        return len(gone)
+    def delete(self, keys: Iterable[str]) -> tuple[Leftover, ...]:
+        left: list[Leftover] = []
+        for key in keys:  # a store deletes one after the other, and may stop anywhere
+            self._write(lambda key=key: left.extend(super(CrashingStore, self).delete([key])))  # type: ignore[misc]
+        return tuple(left)
 
 
 def backup_at(started: datetime, segments: int = 2) -> Manifest:
@@ -251,8 +253,8 @@ def test_a_commit_may_be_repeated_and_never_overwrites_another(store: MemoryStor
 
 def test_a_store_that_takes_and_keeps_nothing_is_noticed() -> None:
     class Forgetful(MemoryStore):
-        def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-            super().put(key, b"", if_absent=if_absent)
+        def put(self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None) -> None:
+            super().put(key, b"", if_absent=if_absent, lock_until=lock_until)
 
     with pytest.raises(StoreError, match="gives back something else than what was written"):
         Repository(Forgetful(), "mpg").prepare("2026-03-06T04-00-00Z")

@@ -20,6 +20,7 @@ from flows.core.errors import (
     StoreError,
     StoreUnavailable,
 )
+from flows.storage.probe import check_store
 from flows.storage.profiles import PROFILES, profile
 from flows.storage.s3 import S3Store, client_config
 from flows.storage.s3_transfer import part_size
@@ -219,7 +220,7 @@ def test_a_bucket_that_is_not_there_is_said(request: pytest.FixtureRequest, tmp_
     with pytest.raises(StoreError) as caught:
         list(store.list(""))
     assert str(caught.value) == text.format(key="", operation="ListObjectsV2")
-    assert store.check("abc") == [
+    assert check_store(store, "abc") == [
         CheckLine(
             "reach the bucket",
             False,
@@ -261,17 +262,18 @@ def test_no_credentials_are_said(moto: Server, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_check_finds_a_store_that_overwrites_what_it_was_told_to_keep(rclone: Server) -> None:
-    lines = rclone.store(profile="minio").check("abc")
+    lines = check_store(rclone.store(profile="minio"), "abc")
     assert [(line.name, line.ok) for line in lines] == [
         ("reach the bucket", True),
         ("list", True),
         ("write", True),
-        ("overwrite protection", False),
         ("read back", True),
-        ("delete", True),
-        ("multipart upload", True),
+        ("conditional write", False),
+        ("start an upload", True),
+        ("abort an upload", True),
+        ("clean up", True),
     ]
-    assert lines[3].hint == "Use the provider profile 'other' for this store, and run one backup of a plan at a time."
+    assert lines[4].hint == "Use the provider `other` for this store, and run one backup of a plan at a time."
 
 
 def test_an_unknown_provider_is_refused_with_those_there_are() -> None:

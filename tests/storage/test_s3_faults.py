@@ -24,6 +24,7 @@ from flows.core.errors import (
     StoreUnavailable,
     Truncated,
 )
+from flows.storage.probe import check_store
 from flows.storage.profiles import PROFILES
 from flows.storage.s3_errors import explain, explain_code
 from flows.storage.store import PendingUpload
@@ -101,6 +102,13 @@ def test_a_store_that_is_busy_is_said(rclone: Server) -> None:
         f"the store does not answer (store='s3://{rclone.bucket}/backups', key='plan/a', "
         f"operation='PutObject', code='SlowDown')\n{AGAIN}"
     )
+
+
+def test_how_long_a_store_wants_to_be_left_alone_is_said(server: Server, proxy: FaultProxy) -> None:
+    proxy.fail(times=2, action=status(503, "SlowDown", retry_after="120"))
+    with pytest.raises(StoreUnavailable) as caught:
+        server.store(endpoint=proxy.url).put("plan/a", b"")
+    assert caught.value.facts["retry_after"] == "120"
 
 
 def test_a_part_that_fails_for_good_aborts_the_upload(server: Server, proxy: FaultProxy, tmp_path: Path) -> None:
@@ -266,7 +274,7 @@ def test_a_store_that_lacks_the_deletion_of_many_deletes_one_by_one(server: Serv
         store.put(key, b"")
     proxy.reset()
     proxy.fail("POST ?delete", action=status(501, "NotImplemented"))
-    assert store.delete(["a", "b", "none"]) == 3
+    assert store.delete(["a", "b", "none"]) == ()
     assert [method for method, _ in proxy.writes] == ["POST", "DELETE", "DELETE", "DELETE"]
     assert list(store.list("")) == []
 
@@ -337,7 +345,7 @@ def test_a_refusal_is_never_swallowed(rclone: Server, what: str) -> None:
 
 def test_a_check_with_an_unknown_access_key_ends_at_the_first_line(server: Server, proxy: FaultProxy) -> None:
     proxy.fail(times=None, action=status(403, "InvalidAccessKeyId"))
-    assert server.store(endpoint=proxy.url).check("abc") == [
+    assert check_store(server.store(endpoint=proxy.url), "abc") == [
         CheckLine(
             "reach the bucket",
             False,
@@ -350,14 +358,14 @@ def test_a_check_with_an_unknown_access_key_ends_at_the_first_line(server: Serve
 
 def test_a_check_of_a_store_that_may_only_be_read_says_what_to_allow(server: Server, proxy: FaultProxy) -> None:
     proxy.fail(lambda request: request.write is not None, times=None, action=status(403, "AccessDenied"))
-    lines = server.store(endpoint=proxy.url).check("abc")
+    lines = check_store(server.store(endpoint=proxy.url), "abc")
     assert [(line.name, line.ok) for line in lines] == [("reach the bucket", True), ("list", True), ("write", False)]
     assert lines[-1].hint == "Allow s3:PutObject for the store's credentials, on this bucket and prefix."
 
 
 def test_a_check_of_a_store_that_may_not_be_listed_goes_on(server: Server, proxy: FaultProxy) -> None:
     proxy.fail("GET list-type=2", times=None, action=status(403, "AccessDenied"))
-    lines = server.store(endpoint=proxy.url).check("abc")
+    lines = check_store(server.store(endpoint=proxy.url), "abc")
     assert [line.name for line in lines if not line.ok] == ["list"]
     assert len(lines) >= 6
 
