@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from flows.core.errors import Refused
+from flows.core.errors import ObjectMissing, Refused
+from flows.core.keys import backup_time
+from flows.core.locks import lock_to_set
+from flows.core.report import format_time
 from flows.core.retention import RetentionPlan, RetentionPolicy, plan_retention
-from flows.storage.repository import Repository
+from flows.storage.repository import Inventory, Repository
+from flows.storage.store import Leftover, Lock, Obstacle
 
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
     """What was removed, or would be."""
 
-    plan: RetentionPlan
+    plan: RetentionPlan  # a backup that a lock keeps is one that stays
     dry_run: bool
     objects: int  # removed with their backups; 0 in a dry run
     garbage_objects: int
     garbage_bytes: int
     garbage_uploads: int
+    leftovers: tuple[Leftover, ...] = ()  # objects that were deleted and whose data lives on
+    locked: int = 0  # backups whose locks became longer
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What the operator should know, as sentences; one for all objects of a folder that have the same fate."""
+        groups: dict[tuple[str, Obstacle], list[Leftover]] = {}
+        for item in self.leftovers:
+            groups.setdefault((item.key.rpartition("/")[0], item.why), []).append(item)
+        return (*self.warnings, *(_sentence(folder, why, items) for (folder, why), items in groups.items()))
 
 
 def prune_repository(
-    repository: Repository, policy: RetentionPolicy, *, now: datetime, grace: timedelta, dry_run: bool
+    repository: Repository,
+    policy: RetentionPolicy,
+    *,
+    now: datetime,
+    grace: timedelta,
+    dry_run: bool,
+    lock_days: int | None = None,
 ) -> PruneReport:
     """Decide from the inventory in the store, then remove, oldest first.
+
+    What Object Lock protects stays, and the report says until when: that is no error.
 
     Args:
         repository: The backups of one plan.
@@ -33,6 +57,7 @@ def prune_repository(
         now: Time of the decision, aware.
         grace: How old garbage must be to be removed.
         dry_run: Only decide.
+        lock_days: For how long backups of this store are locked; those that stay are locked anew. None: they are not.
 
     Raises:
         Refused: Where a manifest cannot be read: nothing tells then which backup is the last good one.
@@ -47,9 +72,98 @@ def prune_repository(
         )
     plan = plan_retention([manifest.backup for manifest in inventory.manifests], policy, now=now)
     garbage = repository.garbage(inventory, now=now, grace=grace)
-    objects = 0
+    # Looked at before anything is deleted: a backup that stays listed has to stay whole.
+    locks = {backup: lock for backup in plan.remove if (lock := repository.lock(backup)) and lock.holds(now)}
+    objects, locked = 0, 0
+    leftovers: list[Leftover] = []
+    warnings: list[str] = []
+    if lock_days is not None and lock_days > policy.days:
+        warnings.append(
+            f"backups are locked for {lock_days} days and kept for {policy.days}: they stay until their locks end"
+        )
     if not dry_run:
+        if lock_days is not None:
+            locked = _lock_anew(repository, inventory, plan, policy, now=now, days=lock_days, warnings=warnings)
         for backup in plan.remove:
-            objects += repository.delete(backup)
-        repository.sweep(garbage)
-    return PruneReport(plan, dry_run, objects, len(garbage.objects), garbage.bytes, len(garbage.uploads))
+            if backup in locks:
+                continue
+            removal = repository.delete(backup)
+            if removal.whole:  # the credentials may not see locks, and met one
+                locks[backup] = Lock("", removal.leftovers[0].until)
+                continue
+            objects += removal.objects
+            leftovers += removal.leftovers
+        leftovers += repository.sweep(garbage)
+    return PruneReport(
+        _keeping(plan, locks),
+        dry_run,
+        objects,
+        len(garbage.objects),
+        garbage.bytes,
+        len(garbage.uploads),
+        tuple(leftovers),
+        locked,
+        tuple(warnings),
+    )
+
+
+def _lock_anew(
+    repository: Repository,
+    inventory: Inventory,
+    plan: RetentionPlan,
+    policy: RetentionPolicy,
+    *,
+    now: datetime,
+    days: int,
+    warnings: list[str],
+) -> int:
+    """Give the backups that stay longer locks where theirs end soon; how many that were."""
+    keep = set(plan.keep)
+    longer = 0
+    for manifest in inventory.manifests:
+        if manifest.backup not in keep:
+            continue
+        # Beyond its days a backup is kept for a reason that has no date.
+        given_up = backup_time(manifest.backup) + timedelta(days=policy.days)
+        lock = repository.lock(manifest.backup)
+        until = lock_to_set(lock.until if lock else None, given_up if given_up > now else None, now=now, days=days)
+        if until is None:
+            continue
+        try:
+            repository.extend_lock(manifest, until)
+            longer += 1
+        except ObjectMissing as error:
+            warnings.append(f"{manifest.backup} could not be locked, an object is missing: {error.facts['key']}")
+    return longer
+
+
+def _keeping(plan: RetentionPlan, locks: Mapping[str, Lock]) -> RetentionPlan:
+    """The plan with the backups that locks keep among those that stay."""
+    return RetentionPlan(
+        tuple(
+            replace(
+                decision,
+                keep=True,
+                reason=f"{decision.reason}; stays whole, because it is {_locked(locks[decision.backup].until)}",
+            )
+            if decision.backup in locks
+            else decision
+            for decision in plan.decisions
+        )
+    )
+
+
+def _sentence(folder: str, why: Obstacle, items: list[Leftover]) -> str:
+    untils = [item.until for item in items]
+    last = None if None in untils else max(until for until in untils if until is not None)
+    what = f"{folder}: {len(items)} deleted {'object is' if len(items) == 1 else 'objects are'} still in the store, "
+    if why is Obstacle.LOCKED:
+        return what + _locked(last)
+    end = f"until {format_time(last)}, by a rule of the bucket" if last else "and no rule that could be read ends that"
+    return f"{what}hidden, since the credentials may not delete versions: the data lives {end}"
+
+
+def _locked(until: datetime | None) -> str:
+    if until is None:
+        return "locked without an end that can be seen: by a legal hold, or the credentials may not read its lock"
+    return f"locked until {format_time(until)}"

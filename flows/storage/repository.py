@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from flows.core.errors import BackupError, BackupNotFound, IntegrityError, ObjectMissing, Refused, StoreError
 from flows.core.keys import backup_prefix, backup_time, backups_prefix, is_backup_id, manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
-from flows.storage.store import ObjectStore, PendingUpload, StoredObject
+from flows.storage.store import Leftover, Lock, ObjectStore, Obstacle, PendingUpload, StoredObject
 
 LATEST = "latest"
 
@@ -42,6 +42,15 @@ class Garbage:
     def bytes(self) -> int:
         """Size of the objects [bytes]; the store does not tell that of unfinished uploads."""
         return sum(item.size for item in self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of a backup that was to be deleted."""
+
+    objects: int  # whose data is gone
+    leftovers: tuple[Leftover, ...]
+    whole: bool = False  # its manifest is locked, so nothing of it was deleted
 
 
 class Repository:
@@ -162,10 +171,14 @@ class Repository:
                 key=taken.key,
             )
 
-    def commit(self, manifest: Manifest) -> None:
+    def commit(self, manifest: Manifest, *, lock_until: datetime | None = None) -> None:
         """Make the backup exist. The last write of a backup; everything that it names has been confirmed before.
 
         A manifest that is there already is not overwritten unless it is the same one, from an earlier try.
+
+        Args:
+            manifest: The backup.
+            lock_until: Until when nobody can delete it, aware, where the store locks objects.
 
         Raises:
             IntegrityError: Where the store afterwards has something else.
@@ -173,7 +186,7 @@ class Repository:
         manifest.check()
         data = manifest.to_json()
         if not self._same(manifest.key, data):
-            self._store.put(manifest.key, data, if_absent=True)
+            self._store.put(manifest.key, data, if_absent=True, lock_until=lock_until)
             if not self._same(manifest.key, data):
                 raise IntegrityError(
                     "the store took the manifest and has something else",
@@ -216,14 +229,25 @@ class Repository:
                 )
         return manifest
 
-    def delete(self, backup: str) -> int:
-        """Remove a backup; returns the number of objects. Safe to repeat after a crash."""
+    def lock(self, backup: str) -> Lock | None:
+        """What keeps a listed backup from being deleted: the lock of its manifest, over or not; None without one."""
+        return self._store.lock(manifest_key(self.plan, backup))
+
+    def extend_lock(self, manifest: Manifest, until: datetime) -> None:
+        """Lock a backup at least until a time, aware."""
+        # The manifest last: its lock tells how long all of the backup is locked.
+        self._store.extend_lock([*map(manifest.segment_key, manifest.segments), manifest.key], until)
+
+    def delete(self, backup: str) -> Removal:
+        """Remove a backup. Safe to repeat after a crash."""
         # The manifest first: a crash then leaves segments that no backup names, which cost money until they are
         # swept, and never a listed backup that cannot be restored.
-        self._store.delete([manifest_key(self.plan, backup)])
+        left = self._store.delete([manifest_key(self.plan, backup)])
+        if any(item.why is Obstacle.LOCKED for item in left):
+            return Removal(0, left, whole=True)  # still listed, so it has to stay so
         rest = [item.key for item in self._store.list(backup_prefix(self.plan, backup))]
-        self._store.delete(rest)
-        return len(rest) + 1
+        left += self._store.delete(rest)
+        return Removal(len(rest) + 1 - len(left), left)
 
     def garbage(self, inventory: Inventory, *, now: datetime, grace: timedelta) -> Garbage:
         """Find what crashed runs left behind.
@@ -239,13 +263,15 @@ class Repository:
             tuple(u for u in self._store.uploads(self._prefix) if now - u.started >= grace),
         )
 
-    def sweep(self, garbage: Garbage) -> None:
-        """Remove garbage. Looks again first, so that a backup committed since is left alone."""
+    def sweep(self, garbage: Garbage) -> tuple[Leftover, ...]:
+        """Remove garbage, and say what of it lives on. Looks again first: a backup committed since is left alone."""
+        left: tuple[Leftover, ...] = ()
         if garbage.objects:
             listed = self._listed(self._objects())
-            self._store.delete([item.key for item in garbage.objects if self._backup_of(item.key) not in listed])
+            left = self._store.delete([item.key for item in garbage.objects if self._backup_of(item.key) not in listed])
         for upload in garbage.uploads:
             self._store.abort(upload)
+        return left
 
     def _objects(self) -> list[StoredObject]:
         return list(self._store.list(self._prefix))

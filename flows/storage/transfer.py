@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from flows.core.errors import IntegrityError, StoredWrongly
 from flows.storage.store import ObjectStore, Progress
 
 
-def confirm_stored(store: ObjectStore, key: str, path: Path, *, sha256: str, size: int, progress: Progress) -> str:
+def confirm_stored(
+    store: ObjectStore,
+    key: str,
+    path: Path,
+    *,
+    sha256: str,
+    size: int,
+    progress: Progress,
+    lock_until: datetime | None = None,
+) -> str:
     """Prove that the store holds the bytes of a file; where it does not, send them once more.
 
     Args:
@@ -19,6 +29,7 @@ def confirm_stored(store: ObjectStore, key: str, path: Path, *, sha256: str, siz
         sha256: Of the file.
         size: Of the file [bytes].
         progress: Called with the bytes that are read back.
+        lock_until: As it was uploaded with.
 
     Returns:
         How it was proved: "store checksum" or "read back".
@@ -28,7 +39,7 @@ def confirm_stored(store: ObjectStore, key: str, path: Path, *, sha256: str, siz
     """
     with suppress(StoredWrongly):
         return store.confirm(key, path=path, sha256=sha256, size=size, progress=progress)
-    store.put_file(key, path)
+    store.put_file(key, path, lock_until=lock_until)
     return store.confirm(key, path=path, sha256=sha256, size=size, progress=progress)
 
 

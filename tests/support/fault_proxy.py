@@ -48,6 +48,7 @@ class Action:
     text: bytes = b""
     content_type: str = "application/xml"
     headers: tuple[tuple[str, str], ...] = ()  # more of them, in an answer or added to that of the store
+    hidden: tuple[str, ...] = ()  # names of headers that are left out of the answer
     before: Callable[[Request], None] | None = None
     after: Callable[[Request], None] | None = None
 
@@ -75,6 +76,11 @@ def status(code: int, s3_code: str = "SlowDown", message: str = "a fault made by
 def tell(**headers: str) -> Action:
     """Pass the request, and add headers to the answer; `x_amz_a="b"` is `x-amz-a: b`."""
     return Action("pass", headers=tuple((name.replace("_", "-"), value) for name, value in headers.items()))
+
+
+def conceal(*names: str) -> Action:
+    """Pass the request, and leave headers out of the answer."""
+    return Action("pass", hidden=names)
 
 
 def cut_answer(after: int) -> Action:
@@ -242,6 +248,8 @@ class FaultProxy:
             return False
         if action.kind == "flip_answer":
             answer_body = _flipped(answer_body, action.at)
+        for name in action.hidden:
+            answer_head = _without(answer_head, name)
         if action.headers:
             answer_head = answer_head[:-2] + _lines(action.headers).encode() + b"\r\n"
         connection.sendall(answer_head + answer_body)
