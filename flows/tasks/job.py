@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from blocks import BackupStore, MongoDBSource
 from flows.core.compress import Compression
-from flows.core.keys import backup_prefix, segment_name
+from flows.core.keys import backup_prefix, backup_time, segment_name
 from flows.core.spool import Spool
 from flows.tasks.run import current
 
@@ -27,6 +28,11 @@ class BackupJob:
     def spool(self) -> Spool:
         """Where segments rest."""
         return current(self.run).spool
+
+    @property
+    def lock_until(self) -> datetime | None:
+        """Until when nobody can delete what is stored; None where the store does not lock."""
+        return self.store.lock_until(backup_time(self.backup))
 
     def archive_path(self, index: int) -> Path:
         """Where the archive of a segment rests before it is compressed."""

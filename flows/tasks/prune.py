@@ -19,7 +19,12 @@ logger = logging.getLogger(__name__)
 def prune_plan(store: BackupStore, plan: str, retention: Retention, *, now: datetime, dry_run: bool) -> PruneReport:
     """Decide by the inventory in the store which backups go, and remove them unless this is a dry run."""
     report = prune_repository(
-        Repository(store.open(), plan), retention.policy(), now=now, grace=retention.grace(), dry_run=dry_run
+        Repository(store.open(), plan),
+        retention.policy(),
+        now=now,
+        grace=retention.grace(),
+        dry_run=dry_run,
+        lock_days=store.lock_days,
     )
     logger.info(
         "%s: %d backups stay, %d go; garbage of %d objects, %s",
@@ -29,4 +34,8 @@ def prune_plan(store: BackupStore, plan: str, retention: Retention, *, now: date
         report.garbage_objects,
         format_bytes(report.garbage_bytes),
     )
+    if report.locked:
+        logger.info("locked %d backups for longer", report.locked)
+    for finding in report.findings:
+        logger.warning(finding)
     return report

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 @stage(name="upload", task_run_name="upload segment {index}")
 def upload(job: BackupJob, index: int, packed: PackedSegment) -> StoredObject:
     """Send one segment to the store. A repeated upload overwrites the same key."""
-    stored = job.store.open().put_file(job.key(index), packed.path, progress=current(job.run).checkpoint)
+    stored = job.store.open().put_file(
+        job.key(index), packed.path, progress=current(job.run).checkpoint, lock_until=job.lock_until
+    )
     logger.info("uploaded segment %d: %s", index, format_bytes(stored.size))
     return stored

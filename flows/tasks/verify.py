@@ -26,6 +26,7 @@ def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored:
         sha256=packed.sha256,
         size=packed.bytes,
         progress=current(job.run).checkpoint,
+        lock_until=job.lock_until,
     )
     job.spool.release(packed.path)
     logger.info("verified segment %d: %s", dumped.index, confirmed)
