@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flows.core.errors import BackupError, BackupNotFound, IntegrityError, ObjectMissing, Refused, StoreError
+from flows.core.errors import (
+    BackupError,
+    BackupNotFound,
+    IntegrityError,
+    ObjectMissing,
+    Refused,
+    StoreDenied,
+    StoreError,
+)
 from flows.core.keys import backup_prefix, backup_time, backups_prefix, is_backup_id, manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from flows.storage.store import Leftover, Lock, ObjectStore, Obstacle, PendingUpload, StoredObject
@@ -143,13 +151,22 @@ class Repository:
         garbage = tuple(item for item in objects if self._backup_of(item.key) not in listed)
         return Inventory(tuple(manifests), tuple(unreadable), garbage)
 
-    def prepare(self, backup: str) -> None:
+    def prepare(self, backup: str, *, lock_until: datetime | None = None) -> tuple[str, ...]:
         """See that a backup can be written: the store works, and nothing is stored under this id.
 
+        Args:
+            backup: Its id.
+            lock_until: Until when it will be locked, aware; None: it will not.
+
+        Returns:
+            What the operator should know, as sentences: credentials that cannot delete can still back up.
+
         Raises:
-            StoreError: Where the store does not let an object be written, read or deleted.
+            StoreError: Where the store does not let an object be written or read, or cannot lock.
             Refused: Where there is any object of this id.
         """
+        if lock_until is not None:
+            self._store.extend_lock([], lock_until)  # nothing to lock yet; it says whether that will be possible
         # Not below the id of the backup: what a crash leaves here is swept with the garbage.
         probe = f"{self._prefix}.probe-{backup}"
         content = b"written to see that the store works; may be deleted\n"
@@ -161,7 +178,11 @@ class Repository:
                 store=self._store.location,
                 key=probe,
             )
-        self._store.delete([probe])
+        warnings: tuple[str, ...] = ()
+        try:
+            self._store.delete([probe])
+        except StoreDenied:
+            warnings = (f"the store's credentials cannot delete: other ones have to prune, and remove {probe}",)
         taken = next(iter(self._store.list(backup_prefix(self.plan, backup))), None)
         if taken is not None:
             raise Refused(
@@ -170,6 +191,7 @@ class Repository:
                 backup=backup,
                 key=taken.key,
             )
+        return warnings
 
     def commit(self, manifest: Manifest, *, lock_until: datetime | None = None) -> None:
         """Make the backup exist. The last write of a backup; everything that it names has been confirmed before.

@@ -35,6 +35,9 @@ def plan(job: BackupJob, selection: Selection, *, users: bool, segment_bytes: in
 
 
 @stage(name="prepare-store", task_run_name="prepare store for {job.plan}")
-def prepare_store(job: BackupJob) -> None:
-    """See that the store can be written, read and cleaned, and that nothing is stored under this id."""
-    Repository(job.store.open(), job.plan).prepare(job.backup)
+def prepare_store(job: BackupJob) -> tuple[str, ...]:
+    """See that the store can be written and read, and that nothing has this id; returns what should be known of it."""
+    warnings = Repository(job.store.open(), job.plan).prepare(job.backup, lock_until=job.lock_until)
+    for warning in warnings:
+        logger.warning(warning)
+    return warnings

@@ -43,7 +43,7 @@ def take_backup(
     """
     planned = plan_backup(job, selection, users=users, segment_bytes=segment_bytes)
     run.spool.require(2 * planned.largest(in_flight))  # each with its compressed form beside it
-    prepare_store(job)
+    noticed = prepare_store(job)
     # Reading and compressing pass every byte once; what is left for the store is not known before.
     run.expect(int(2 * planned.bytes / 0.9), f"backup {job.backup}")
     with shown_progress(run, key=f"progress-backup-{job.plan}", description=f"Backup {job.backup}"):
@@ -56,7 +56,7 @@ def take_backup(
         collections=planned.collections,
         segments=records,
         users=users,
-        warnings=planned.warnings,
+        warnings=(*planned.warnings, *noticed),
         versions=versions(),
         started=backup_time(job.backup),
         finished=datetime.now(UTC),
