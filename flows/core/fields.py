@@ -44,6 +44,10 @@ class Fields:
         """A string or null."""
         return None if self.is_null(name) else self.text(name)
 
+    def text_if_there(self, name: str) -> str:
+        """A string; empty where the field is missing, because an older release did not write it."""
+        return self.text(name) if name in self._value else ""
+
     def matching(self, name: str, pattern: re.Pattern[str]) -> str:
         """A string that the whole pattern matches."""
         value = self.text(name)

@@ -60,6 +60,7 @@ class SegmentRecord:
     recipients: tuple[str, ...]  # public keys that it is encrypted to; none: not encrypted
     confirmed: str  # how the store proved that it holds these bytes: "store checksum" or "read back"
     entries: tuple[SegmentEntry, ...]
+    store_encryption: str = ""  # `sse-s3`, `sse-kms` or `sse-c` as the store said after the upload; empty: it said none
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,7 @@ def _segment(item: Fields) -> SegmentRecord:
         recipients=tuple(item.texts("recipients")),
         confirmed=item.text("confirmed"),
         entries=tuple(_entry(entry) for entry in item.items("entries")),
+        store_encryption=item.text_if_there("store_encryption"),
     )
 
 

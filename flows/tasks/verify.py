@@ -39,4 +39,5 @@ def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored:
         recipients=(),
         confirmed=confirmed,
         entries=dumped.entries,
+        store_encryption=stored.encryption,
     )

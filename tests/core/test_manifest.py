@@ -45,6 +45,15 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
     assert Manifest.from_json(sample().to_json()) == sample()
 
 
+def test_a_manifest_of_an_older_release_says_nothing_of_the_stores_encryption() -> None:
+    old = Manifest.from_json(changed(["segments", 0, "store_encryption"], ...))
+    assert old.segments[0].store_encryption == ""
+    new = Manifest.from_json(changed(["segments", 0, "store_encryption"], "sse-kms"))
+    assert new.segments[0].store_encryption == "sse-kms"
+    with pytest.raises(FormatError, match=r"a field has the wrong type .*at='manifest.segments\[0\].store_encryption'"):
+        Manifest.from_json(changed(["segments", 0, "store_encryption"], 1))
+
+
 def test_the_bytes_are_canonical() -> None:
     data = sample().to_json()
     assert (
