@@ -17,7 +17,7 @@ from flows.tasks.job import BackupJob
 from flows.tasks.lock import hold_plan
 from flows.tasks.options import threads
 from flows.tasks.prune import prune_plan
-from flows.tasks.publish import name_run, publish_retention
+from flows.tasks.publish import name_run, publish_pruning
 from flows.tasks.run import open_run
 from flows.tasks.settings import MOST_IN_FLIGHT, Overlap, Retention, check_in_flight
 from flows.tasks.taking import take_backup
@@ -61,7 +61,7 @@ def backup(
         segments_in_flight: How many segments are worked on at a time; bounds disk and memory, at most 16.
 
     Returns:
-        The backup: id, documents, bytes, consistency, warnings, and what was pruned.
+        The backup: id, documents, bytes, consistency, warnings, what was pruned, and what pruning found.
     """
     policy = retention.policy() if retention else None
     check_in_flight(segments_in_flight)
@@ -76,5 +76,5 @@ def backup(
         if retention is None or policy is None:
             return summarize(manifest)
         report = prune_plan(job.store, plan, retention, now=datetime.now(UTC), dry_run=False)
-        publish_retention(plan, report.plan, dry_run=False)
-        return summarize(manifest, pruned=report.plan.remove)
+        publish_pruning(plan, report)
+        return summarize(manifest, pruned=report.plan.remove, findings=report.findings)

@@ -12,7 +12,7 @@ from flows.tasks.blocks import load_block
 from flows.tasks.lock import hold_plan
 from flows.tasks.options import send_logs
 from flows.tasks.prune import prune_plan
-from flows.tasks.publish import publish_retention
+from flows.tasks.publish import publish_pruning
 from flows.tasks.settings import Overlap, Retention
 
 
@@ -42,5 +42,5 @@ def prune(
     block = load_block(BackupStore, store)
     with hold_plan(plan, overlap):
         report = prune_plan(block, plan, retention, now=datetime.now(UTC), dry_run=dry_run)
-    publish_retention(plan, report.plan, dry_run=dry_run)
+    publish_pruning(plan, report)
     return report

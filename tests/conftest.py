@@ -7,6 +7,7 @@ import os
 # Read once, when the tasks are defined, so it has to be there before anything imports them.
 os.environ["MONGO_BACKUP_RETRY_DELAYS"] = "0.2,0.2"
 
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.server import ThreadedMotoServer
 from pymongo import MongoClient
 
 from deployments import embedded
@@ -58,6 +60,16 @@ def store_prefix(s3: embedded.S3Server) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:12]}"
     yield name
     shutil.rmtree(s3.folder / s3.bucket / name, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def moto_port() -> Iterator[int]:
+    """A server that does what AWS does, and takes any credentials."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
 
 
 def _official_tool(name: str) -> Path:

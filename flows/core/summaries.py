@@ -34,6 +34,7 @@ class BackupSummary:
     consistency: Consistency
     warnings: tuple[str, ...]
     pruned: tuple[str, ...] = ()  # ids of the backups that retention removed
+    findings: tuple[str, ...] = ()  # what the operator should know about the pruning, as sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class InventoryRow:
         }
 
 
-def summarize(manifest: Manifest, *, pruned: Sequence[str] = ()) -> BackupSummary:
+def summarize(manifest: Manifest, *, pruned: Sequence[str] = (), findings: Sequence[str] = ()) -> BackupSummary:
     """The small value of a backup."""
     return BackupSummary(
         plan=manifest.plan,
@@ -95,6 +96,7 @@ def summarize(manifest: Manifest, *, pruned: Sequence[str] = ()) -> BackupSummar
         consistency=manifest.consistency,
         warnings=manifest.warnings,
         pruned=tuple(pruned),
+        findings=tuple(findings),
     )
 
 
@@ -141,6 +143,7 @@ def backup_page(manifest: Manifest) -> str:
         f"* **Consistency**: {_consistency(manifest)}",
         f"* **Verified** in the store: {' and '.join(ways)}, SHA-256 of every segment in the manifest",
         f"* **Encrypted by us**: {'yes' if all(s.recipients for s in manifest.segments) else 'no'}",
+        f"* **Encrypted by the store**: {_encrypted_by_store(manifest)}",
         *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         "",
         markdown_table(
@@ -158,6 +161,11 @@ def backup_page(manifest: Manifest) -> str:
         *_cut(len(manifest.namespaces)),
     ]
     return "\n".join(lines)
+
+
+def _encrypted_by_store(manifest: Manifest) -> str:
+    ways = {segment.store_encryption for segment in manifest.segments}
+    return " and ".join(sorted(way or "it does not say" for way in ways)) or "nothing was stored"
 
 
 def _consistency(manifest: Manifest) -> str:
@@ -330,6 +338,32 @@ def retention_rows(plan: RetentionPlan, *, dry_run: bool) -> list[dict[str, str]
     """The decision for every backup, for a table."""
     gone = "would be removed" if dry_run else "removed"
     return [{"backup": d.backup, "decision": "kept" if d.keep else gone, "reason": d.reason} for d in plan.decisions]
+
+
+def prune_page(
+    plan: RetentionPlan, findings: Sequence[str], rows: Sequence[dict[str, str]], *, name: str, dry_run: bool
+) -> str:
+    """What pruning did to the backups of a plan, as Markdown.
+
+    Args:
+        plan: The decision for every backup.
+        findings: What the operator should know, as sentences.
+        rows: The objects whose data lives on, for a table.
+        name: Of the plan.
+        dry_run: Whether nothing was removed.
+    """
+    gone = "would be removed" if dry_run else "were removed"
+    lines = [
+        f"# Pruning of plan {name}",
+        "",
+        f"* **Backups**: {len(plan.keep)} stay, {len(plan.remove)} {gone}",
+        *(f"* **Finding**: {finding}" for finding in findings or ["none"]),
+        "",
+        markdown_table(retention_rows(plan, dry_run=dry_run)[:_MOST_ROWS]),
+    ]
+    if rows:
+        lines += ["", "Objects that were deleted and whose data lives on:", "", markdown_table(rows[:_MOST_ROWS])]
+    return "\n".join(lines)
 
 
 def _cut(rows: int) -> list[str]:

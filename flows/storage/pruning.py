@@ -37,6 +37,13 @@ class PruneReport:
             groups.setdefault((item.key.rpartition("/")[0], item.why), []).append(item)
         return (*self.warnings, *(_sentence(folder, why, items) for (folder, why), items in groups.items()))
 
+    def leftover_rows(self) -> list[dict[str, str]]:
+        """The objects whose data lives on, for a table."""
+        return [
+            {"object": item.key, "is": item.why.value, "until": format_time(item.until) if item.until else "not known"}
+            for item in self.leftovers
+        ]
+
 
 def prune_repository(
     repository: Repository,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,8 +17,9 @@ import blocks
 from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments.embedded import Mongod, Parts, S3Server
 from flows.core.errors import ConfigurationError
+from flows.storage.options import StoreOptions
 from flows.tasks.blocks import load_block
-from tests.flows.conftest import Repo
+from tests.flows.conftest import CANARY, Repo
 
 EVERY: list[type[Block]] = [getattr(blocks, name) for name in blocks.__all__]
 
@@ -102,6 +105,51 @@ def test_client_parameters_of_the_credentials_reach_the_client() -> None:
     assert client.meta.region_name == "eu-central-1"
     assert client.meta.config.read_timeout == 7
     assert client.meta.config.retries["total_max_attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lock": "governance"}, "lock and lock_days go together"),
+        ({"lock_days": 7}, "lock and lock_days go together"),
+        ({"lock": "governance", "lock_days": 0}, "greater than or equal to 1"),
+        ({"lock": "compliance", "lock_days": 7, "provider": "r2"}, "this provider has no Object Lock. Set `lock`"),
+        ({"storage_class": "DEEP_ARCHIVE"}, "objects of this storage class cannot be read at once. A backup is read"),
+        ({"storage_class": "STANDARD_IA", "provider": "b2"}, "this provider has no such storage class. Use one of"),
+        ({"encryption": "sse-c"}, "the encryption `sse-c` and a customer key go together"),
+        ({"encryption": "sse-c", "customer_key": f"not base64: {CANARY}"}, "the customer key is not base64"),
+        ({"encryption": "sse-c", "customer_key": "c2hvcnQ="}, "the customer key has a wrong length"),
+        ({"encryption": "sse-s3", "provider": "spaces"}, "this provider does not encrypt in this way"),
+    ],
+)
+def test_a_store_that_cannot_do_what_is_asked_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BackupStore(
+            credentials=MinIOCredentials(minio_root_user="u", minio_root_password=CANARY), bucket="b-1", **fields
+        )
+    assert message in str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+def test_a_store_reaches_its_options() -> None:
+    key = base64.b64encode(bytes(range(32))).decode()
+    block = BackupStore(
+        credentials=AwsCredentials(region_name="eu-central-1"),
+        bucket="bucket",
+        provider="aws",
+        lock="compliance",
+        lock_days=30,
+        encryption="sse-c",
+        customer_key=key,
+        storage_class="GLACIER_IR",
+    )
+    assert block.open().options == StoreOptions(
+        encryption="sse-c", customer_key=bytes(range(32)), storage_class="GLACIER_IR", lock="compliance"
+    )
+    assert key not in repr(block)
+    assert "customer_key" in BackupStore.model_json_schema()["secret_fields"]
+    assert block.lock_until(datetime(2026, 3, 6, tzinfo=UTC)) == datetime(2026, 4, 5, tzinfo=UTC)
+    assert BackupStore(credentials=block.credentials, bucket="bucket").lock_until(datetime.now(UTC)) is None
 
 
 def test_a_source_that_works_says_so(mongod: Mongod, invoices: str) -> None:

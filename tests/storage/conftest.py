@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from flows.storage.options import StoreOptions
 from flows.storage.profiles import PROFILES, ProviderProfile
@@ -80,15 +78,6 @@ def rclone(rclone_server: tuple[int, Path]) -> Server:
     server = Server("127.0.0.1", port, PROFILES["other"], bucket, folder / bucket)
     server.client().create_bucket(Bucket=bucket)  # it would not see a new folder for minutes
     return server
-
-
-@pytest.fixture(scope="session")
-def moto_port() -> Iterator[int]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
 
 
 @pytest.fixture
