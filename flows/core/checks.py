@@ -27,6 +27,21 @@ class CheckLine:
     contradicts: str = ""
 
 
+def check_rows(lines: Iterable[CheckLine]) -> list[dict[str, str]]:
+    """The lines for a table."""
+    return [
+        {
+            "tried": line.name,
+            "fine": "yes" if line.ok else "NO",
+            "seen": line.detail,
+            "means for backups": line.means,
+            "contradicts": line.contradicts,
+            "do": line.hint,
+        }
+        for line in lines
+    ]
+
+
 def failed(lines: Iterable[CheckLine]) -> list[CheckLine]:
     """The lines that somebody has to act on."""
     return [line for line in lines if not line.ok]

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flows.core.checks import CheckLine
-from flows.core.errors import BackupError, ObjectExists, StoreDenied, StoreError
+from flows.core.errors import BackupError, ObjectExists, StoreDenied, StoredWrongly, StoreError, StoreUnavailable
 from flows.core.report import format_bytes, format_time
 from flows.storage.options import NONE, StoreOptions, encryption_of
 from flows.storage.profiles import SSE_C, SSE_KMS, SSE_S3, STANDARD
@@ -24,6 +24,7 @@ from flows.storage.store import Leftover, Obstacle, compare
 
 _CONTENT = b"written by a probe of this store; may be deleted\n"
 _SHA256 = base64.b64encode(hashlib.sha256(_CONTENT).digest()).decode()
+_WRONG = base64.b64encode(bytes(32)).decode()
 _MD5 = base64.b64encode(hashlib.md5(_CONTENT, usedforsecurity=False).digest()).decode()
 _FOLDER = ".probe"
 _FORGOTTEN = timedelta(hours=1)  # no probe takes longer, so what is older was left by one that was killed
@@ -94,6 +95,7 @@ class _Probe:
         self._unfinished = f"{self._folder}/unfinished"
         self._upload = ""  # id of the unfinished upload
         self._deleted = ""  # key of an object that was deleted as one does without versions
+        self._hides = False  # whether the store said that this only hid it
         self._written = {self._key}
         self._time: datetime | None = None  # of the last answer, by the store's clock
 
@@ -148,7 +150,8 @@ class _Probe:
     def ranged_read(self) -> CheckLine:
         def attempt() -> str:
             answer = self._ask("get_object", **self._at(self._key), **self._store.folder.reading, Range="bytes=8-12")
-            got = answer["Body"].read(), answer.get("ContentRange", "").partition("/")[0]
+            with store_errors(self._store.location):
+                got = answer["Body"].read(), answer.get("ContentRange", "").partition("/")[0]
             if got != (_CONTENT[8:13], "bytes 8-12"):
                 raise StoreError("the store answers with another range than was asked for", got=got)
             return "5 bytes from the middle"
@@ -240,8 +243,10 @@ class _Probe:
 
     def checksums(self) -> CheckLine:
         def attempt() -> CheckLine:
-            single, parts = self._keeps(ChecksumSHA256=_SHA256), self._keeps(ChecksumAlgorithm="SHA256")
-            works = "parts" if single and parts else "single" if single else "nowhere"
+            header, trailer = self._kept(ChecksumSHA256=_SHA256), self._kept(ChecksumAlgorithm="SHA256")
+            works = "parts" if trailer == _SHA256 else "single" if header == _SHA256 else "nowhere"
+            if works != "nowhere" and self._kept(ChecksumSHA256=_WRONG) == _WRONG:
+                works = "nowhere"  # the store repeats whatever it is told
             claimed = self._profile.sha256
             return CheckLine(
                 "checksums",
@@ -254,14 +259,14 @@ class _Probe:
 
         return _try("checksums", attempt)
 
-    def _keeps(self, **checksum: str) -> bool:
+    def _kept(self, **checksum: str) -> str:
         key = f"{self._folder}/checksum"
         try:
             self._put("put_object", key, Body=_CONTENT, **checksum)
-        except StoreError as error:
+        except (StoreError, StoredWrongly) as error:
             _refusal(error)
-            return False
-        return bool(self._store.folder.head(key, ChecksumMode="ENABLED").get("ChecksumSHA256") == _SHA256)
+            return ""
+        return str(self._store.folder.head(key, ChecksumMode="ENABLED").get("ChecksumSHA256", ""))
 
     def deletion(self) -> CheckLine:
         key = f"{self._folder}/versions"
@@ -271,8 +276,8 @@ class _Probe:
             for content in (b"first\n", _CONTENT):
                 self._store.put(key, content)
             answer = self._ask("delete_object", **self._at(key))
-            self._deleted = key
-            return "allowed; it only hides" if answer.get("DeleteMarker") else "allowed"
+            self._deleted, self._hides = key, bool(answer.get("DeleteMarker"))
+            return "allowed; it only hides" if self._hides else "allowed"
 
         return _line("delete", attempt, "pruning removes old backups", _ON_PURPOSE)
 
@@ -283,7 +288,7 @@ class _Probe:
             kept = self._versions_of(self._deleted)
             left = self._store.delete([self._deleted])
             claim = {"never": False, "always": True}.get(self._profile.versions)
-            contradicts = "" if claim is None else self._contradiction("versions", claim, kept > 0 or bool(left))
+            contradicts = "" if claim is None else self._contradiction("versions", claim, self._hides or kept > 0)
             if left:
                 seen, hint = "the bucket locks every new object", ""
                 if left[0].why is Obstacle.HIDDEN:
@@ -459,13 +464,13 @@ class _Probe:
         return f"{what}: the profile `{self._profile.name}` says {claimed}, the store does {works}"
 
 
-def _refusal(error: StoreError) -> str:
+def _refusal(error: BackupError) -> str:
     """What a store said that cannot do something, or does not want to.
 
     Raises:
-        StoreError: The same one, where it says nothing of what the store can do.
+        StoreUnavailable: The same one: it says nothing of what the store can do.
     """
-    if error.retryable:
+    if isinstance(error, StoreUnavailable):
         raise error
     return f"refused: {error.facts.get('code', error.message)}"
 

@@ -63,6 +63,11 @@ _CODES: dict[str, tuple[type[BackupError], str, str]] = {
         "Create the bucket, or correct its name in the store's block.",
     ),
     "NoSuchKey": _MISSING,
+    "NotImplemented": (
+        StoreError,
+        "the store cannot do what was asked",
+        "Set `provider` in the store's block to who runs it, or to `other`; the probe flow says what a store can do.",
+    ),
     "PreconditionFailed": _TAKEN,
     "InvalidObjectState": (
         StoreError,

@@ -42,6 +42,7 @@ PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
     "inventory/inventory",
+    "probe/probe",
     "prune/prune",
     "restore/restore",
     "restore-archive/restore-archive",

@@ -8,9 +8,11 @@ Each behaviour was documented by the provider or seen by users of other backup t
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 
-from tests.support.fault_proxy import FaultProxy, Request, answer, status, tell
+from tests.support.fault_proxy import Action, FaultProxy, Request, answer, call, status, tell
 
 _SSE, _SSE_C = "x-amz-server-side-encryption", "x-amz-server-side-encryption-customer-algorithm"
 _NO_UPLOADS = b"<ListMultipartUploadsResult></ListMultipartUploadsResult>"
@@ -30,6 +32,7 @@ def _r2(proxy: FaultProxy) -> None:
     proxy.fail(lambda r: "x-amz-object-lock-mode" in r.headers, times=None, action=refuse)
     for subresource in ("versions", "versioning", "object-lock", "retention", "tagging", "acl"):
         proxy.fail(f"?{subresource}", times=None, action=refuse)
+    _keep_sha256(proxy)
     proxy.fail(_UnequalParts(), times=None, action=status(400, "InvalidPart"))
 
 
@@ -65,6 +68,28 @@ def _minio(proxy: FaultProxy) -> None:
     proxy.fail(lists_a_folder, times=None, action=answer(200, _NO_UPLOADS))
 
 
+def _keep_sha256(proxy: FaultProxy) -> None:
+    """Verify the SHA-256 of a header, and give it back; moto overlooks it."""
+    sums: dict[str, str] = {}
+
+    def given(request: Request) -> str:
+        return request.headers.get("x-amz-checksum-sha256", "")
+
+    def remember(request: Request) -> None:
+        value = sums[request.path] = given(request)
+        proxy.fail(lambda r: r.method == "HEAD" and sums.get(r.path) == value, times=None, action=told(value))
+
+    def told(value: str) -> Action:
+        return tell(x_amz_checksum_sha256=value)
+
+    def wrong(request: Request) -> bool:
+        digest = base64.b64encode(hashlib.sha256(request.body).digest()).decode()
+        return request.method == "PUT" and given(request) not in {"", digest}
+
+    proxy.fail(wrong, times=None, action=status(400, "BadDigest"))
+    proxy.fail(lambda r: r.method == "PUT" and bool(given(r)), times=None, action=call(after=remember))
+
+
 def encrypt_for_clients(proxy: FaultProxy) -> None:
     """Let nobody read what was written with a client's own key (SSE-C) without that key."""
     keys: dict[str, str] = {}
@@ -91,6 +116,11 @@ def encrypt_for_clients(proxy: FaultProxy) -> None:
 
         return match
 
+    proxy.fail(
+        lambda r: r.headers.get(_SSE, "AES256") not in {"AES256", "aws:kms"},
+        times=None,
+        action=status(400, "InvalidArgument"),
+    )
     seen = tell(**{_SSE_C.replace("-", "_"): "AES256"})
     proxy.fail(writes, times=None, action=seen)
     proxy.fail(touches(False), times=None, action=status(400, "InvalidRequest"))
