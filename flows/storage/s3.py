@@ -33,7 +33,15 @@ from flows.storage.s3_delete import delete_objects
 from flows.storage.s3_errors import lacks, store_errors
 from flows.storage.s3_folder import S3Client, S3Folder
 from flows.storage.s3_lock import lengthen, lock_in, require_object_lock
-from flows.storage.s3_transfer import Watch, add_md5, base64_text, checksum_of_parts, part_size, read_object
+from flows.storage.s3_transfer import (
+    Watch,
+    add_md5,
+    base64_text,
+    checksum_of_parts,
+    part_size,
+    read_object,
+    refuse_truncated,
+)
 from flows.storage.store import (
     BY_READING,
     BY_STORE,
@@ -118,6 +126,7 @@ class S3Store:
         self._client = client
         self._part_bytes = part_bytes
         self._may_lock = False
+        client.meta.events.register("before-parse.s3", refuse_truncated, unique_id="truncated")
         if self.options.lock != NONE and profile.sha256 != "parts":
             # What is to be locked needs a digest in a header, and every part of it too.
             for operation in ("PutObject", "UploadPart"):

@@ -40,6 +40,11 @@ from flows.core.errors import (
 FOREIGN = (BotoCoreError, ClientError, Boto3Error, ResponseParserError, HTTPError)
 
 _AGAIN = "Run it again; if it stays, check the network and the status page of the store."
+_PROFILE = "Set `provider` in the store's block to who runs it, or to `other`; the probe flow says what a store can do."
+_UNREADABLE = (
+    "An object that was written with a customer key needs `encryption` and `customer_key` in the store's block. "
+    f"Otherwise: {_PROFILE}"
+)
 _UNAVAILABLE = (StoreUnavailable, "the store does not answer", _AGAIN)
 _DAMAGED = (StoredWrongly, "the bytes were damaged on their way to the store", _AGAIN)
 _ELSEWHERE = (
@@ -63,11 +68,7 @@ _CODES: dict[str, tuple[type[BackupError], str, str]] = {
         "Create the bucket, or correct its name in the store's block.",
     ),
     "NoSuchKey": _MISSING,
-    "NotImplemented": (
-        StoreError,
-        "the store cannot do what was asked",
-        "Set `provider` in the store's block to who runs it, or to `other`; the probe flow says what a store can do.",
-    ),
+    "NotImplemented": (StoreError, "the store cannot do what was asked", _PROFILE),
     "PreconditionFailed": _TAKEN,
     "InvalidObjectState": (
         StoreError,
@@ -88,7 +89,8 @@ _CODES: dict[str, tuple[type[BackupError], str, str]] = {
     "ThrottlingException": _UNAVAILABLE,
     "BadDigest": _DAMAGED,
     "InvalidDigest": _DAMAGED,
-    "XAmzContentSHA256Mismatch": _DAMAGED,
+    # Also what stores say that cannot read a body with a checksum at its end.
+    "XAmzContentSHA256Mismatch": (*_DAMAGED[:2], f"Run it again; if it stays: {_PROFILE}"),
     "PermanentRedirect": _ELSEWHERE,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "IllegalLocationConstraintException": _ELSEWHERE,
@@ -114,6 +116,7 @@ _STATUS: dict[int, tuple[type[BackupError], str, str]] = {
     404: _MISSING,
     412: _TAKEN,
     429: _UNAVAILABLE,
+    501: (StoreError, "the store cannot do what was asked", _PROFILE),
 }
 _UNKNOWN_OPERATION = {"NotImplemented", "MethodNotAllowed", "MissingContentMD5", "501", "405"}
 _PERMISSIONS = {
@@ -236,8 +239,12 @@ def explain_code(
     if known is _TAKEN and operation == "GetObject":
         known = _REPLACED
     facts = facts | {"operation": operation, "code": code}
+    if known is None and operation == "HeadObject":  # which has no body that would say more
+        return StoreError("the store refuses to say anything of the object", hint=_UNREADABLE, **facts)
     if known is None:
-        return StoreError("the store refuses the request", says=error.get("Message", ""), **facts)
+        says = str(error.get("Message", ""))
+        hint = _PROFILE if "header" in says.lower() or "checksum" in says.lower() else ""
+        return StoreError("the store refuses the request", hint=hint, says=says, **facts)
     ours, message, hint = known
     if message == _DENIED:
         allow = _PERMISSIONS.get(operation, f"s3:{operation}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.core.errors import StoreUnavailable
 from flows.storage.s3_errors import store_errors
 from flows.storage.store import checked_key
 
@@ -46,7 +47,16 @@ class S3Folder:
 
         Raises:
             ObjectMissing: No object at this key.
+            StoreUnavailable: Somebody else than a store answers.
         """
         with store_errors(self.location, key=key):
             answer: dict[str, Any] = self.client.head_object(**self.at(key), **self.reading, **more)
+        if not {"ContentLength", "ETag", "LastModified"} <= answer.keys():
+            raise StoreUnavailable(
+                "the answer is not that of an S3 store",
+                hint="Run it again; if it stays, check the endpoint of the store's credentials and proxies before it.",
+                store=self.location,
+                key=key,
+                operation="HeadObject",
+            )
         return answer

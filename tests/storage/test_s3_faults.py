@@ -111,6 +111,28 @@ def test_how_long_a_store_wants_to_be_left_alone_is_said(server: Server, proxy: 
     assert caught.value.facts["retry_after"] == "120"
 
 
+@pytest.mark.parametrize("at", [0, 1, 300])
+def test_a_listing_that_breaks_off_is_not_a_short_one(moto: Server, at: int) -> None:
+    """Where nothing at all of its body arrives the SDK gives an empty one."""
+    with FaultProxy(moto.host, moto.port) as proxy:
+        store = moto.store(endpoint=proxy.url)
+        store.put("plan/a", b"1")
+        proxy.fail("GET list-type=2", times=2, action=cut_answer(at))
+        with pytest.raises(StoreUnavailable):
+            list(store.list(""))
+        assert [item.key for item in store.list("")] == ["plan/a"]
+
+
+@pytest.mark.parametrize("text", [b"", b"not XML"])
+def test_a_listing_without_a_body_is_not_an_empty_one(rclone: Server, text: bytes) -> None:
+    with FaultProxy(rclone.host, rclone.port) as proxy:
+        proxy.fail(times=None, action=answer(200, text))
+        with pytest.raises(StoreUnavailable):
+            list(rclone.store(endpoint=proxy.url).list(""))
+        with pytest.raises(StoreUnavailable, match="the answer is not that of an S3 store"):
+            rclone.store(endpoint=proxy.url).head("plan/a")
+
+
 def test_a_part_that_fails_for_good_aborts_the_upload(server: Server, proxy: FaultProxy, tmp_path: Path) -> None:
     proxy.fail("PUT partNumber=2", times=None, action=status(503))
     store = server.store(endpoint=proxy.url)
