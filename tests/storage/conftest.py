@@ -14,10 +14,13 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from flows.storage.options import StoreOptions
 from flows.storage.profiles import PROFILES, ProviderProfile
 from flows.storage.s3 import S3Store, client_config
+from tests.support.fault_proxy import Action, FaultProxy, Match
+from tests.support.providers import behave_like
 
 MIB = 1024 * 1024
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
@@ -33,14 +36,22 @@ class Server:
     bucket: str
     folder: Path | None  # where its objects are files
 
-    def client(self, endpoint: str | None = None, *, secret: str = SECRET_KEY, profile: str | None = None):
+    def client(
+        self,
+        endpoint: str | None = None,
+        *,
+        secret: str = SECRET_KEY,
+        profile: str | None = None,
+        more: Config | None = None,
+    ):
+        config = client_config(PROFILES[profile] if profile else self.profile, connect_timeout=5, read_timeout=20)
         return boto3.client(
             "s3",
             endpoint_url=endpoint or f"http://{self.host}:{self.port}",
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=secret,
             region_name=self.profile.region,
-            config=client_config(PROFILES[profile] if profile else self.profile, connect_timeout=5, read_timeout=20),
+            config=config.merge(more) if more else config,
         )
 
     def store(
@@ -93,3 +104,34 @@ def locking(moto: Server) -> Server:
     server = dataclasses.replace(moto, bucket=f"{moto.bucket}-locked")
     server.client().create_bucket(Bucket=server.bucket, ObjectLockEnabledForBucket=True)
     return server
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """The store of a provider, as far as a proxy in front of another server can be one."""
+
+    server: Server
+    proxy: FaultProxy
+
+    @property
+    def name(self) -> str:
+        return self.server.profile.name
+
+    def store(self, *, profile: str | None = None, **options) -> S3Store:
+        return self.server.store(endpoint=self.proxy.url, profile=profile, **options)
+
+    def first(self, match: Match, *, times: int | None = 1, action: Action) -> None:
+        """A fault that comes before the rules of the provider."""
+        self.proxy.fail(match, times=times, action=action, first=True)
+
+
+@pytest.fixture
+def emulated(request: pytest.FixtureRequest) -> Iterator[Emulated]:
+    """The store of the provider whose name is the parameter of a test."""
+    name: str = request.param
+    server: Server = request.getfixturevalue({"other": "rclone", "minio": "locking"}.get(name, "moto"))
+    if name == "b2":
+        server.client().put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
+    with FaultProxy(server.host, server.port) as proxy:
+        behave_like(name, proxy)
+        yield Emulated(dataclasses.replace(server, profile=PROFILES[name]), proxy)

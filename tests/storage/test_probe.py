@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -14,8 +13,7 @@ from flows.core.checks import CheckLine, check_rows, failed
 from flows.storage.probe import check_store, probe_store
 from flows.storage.profiles import PROFILES
 from flows.storage.s3 import S3Store
-from tests.storage.conftest import Server
-from tests.storage.test_s3_versions import set_versions
+from tests.storage.conftest import Emulated, Server
 from tests.support.fault_proxy import DEAD, PASS, SWALLOW, FaultProxy, answer, conceal, status
 from tests.support.providers import behave_like
 
@@ -39,33 +37,18 @@ def left(server: Server) -> list[str]:
     return [item["Key"] for item in [*found.get("Versions", []), *found.get("DeleteMarkers", []), *uploads]]
 
 
-@pytest.fixture
-def emulated(request: pytest.FixtureRequest) -> Iterator[tuple[Server, FaultProxy]]:
-    """The server of a provider, by its name: the parameter of a test."""
-    name: str = request.param
-    server: Server = request.getfixturevalue({"other": "rclone", "minio": "locking"}.get(name, "moto"))
-    server = dataclasses.replace(server, profile=PROFILES[name])
-    if name == "b2":
-        set_versions(server)
-    with FaultProxy(server.host, server.port) as proxy:
-        behave_like(name, proxy)
-        yield server, proxy
-
-
 @pytest.mark.parametrize("emulated", PROVIDERS, indirect=True)
-def test_a_provider_is_as_its_profile_says(emulated: tuple[Server, FaultProxy]) -> None:
-    server, proxy = emulated
-    found = probed(server.store(endpoint=proxy.url))
+def test_a_provider_is_as_its_profile_says(emulated: Emulated) -> None:
+    found = probed(emulated.store())
     assert failed(found.values()) == []
-    name = server.profile.name
     unknown = {
         # What nobody has tried is off in the profile, and on in the server that stands for the provider.
         "b2": {"conditional write"},
         "spaces": {"conditional write"},
         "other": {"encryption sse-s3", "encryption sse-kms", "encryption sse-c"},
     }
-    assert {line.name for line in found.values() if line.contradicts} == unknown.get(name, set())
-    assert left(server) == []
+    assert {line.name for line in found.values() if line.contradicts} == unknown.get(emulated.name, set())
+    assert left(emulated.server) == []
 
 
 TOLD = {
@@ -109,11 +92,10 @@ TOLD = {
 
 
 @pytest.mark.parametrize("emulated", PROVIDERS, indirect=True)
-def test_what_is_seen_of_a_provider(emulated: tuple[Server, FaultProxy]) -> None:
-    server, proxy = emulated
-    found = probed(server.store(endpoint=proxy.url))
+def test_what_is_seen_of_a_provider(emulated: Emulated) -> None:
+    found = probed(emulated.store())
     for name, seen in TOLD.items():
-        assert (name, found[name].detail) == (name, seen[server.profile.name])
+        assert (name, found[name].detail) == (name, seen[emulated.name])
 
 
 def test_a_header_that_the_store_refuses_points_to_the_profile(moto: Server) -> None:

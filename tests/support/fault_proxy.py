@@ -130,16 +130,25 @@ class FaultProxy:
 
     # What a test says
 
-    def fail(self, match: Match = lambda _: True, *, times: int | None = 1, action: Action | None = None) -> None:
+    def fail(
+        self,
+        match: Match = lambda _: True,
+        *,
+        times: int | None = 1,
+        action: Action | None = None,
+        first: bool = False,
+    ) -> None:
         """Do `action` to the next `times` requests that match; None is for ever.
 
         Args:
             match: A function, or text: a method (`PUT`), a part of the path (`/bucket/`), or both with a space between.
             times: How often.
             action: 503 SlowDown, if nothing else is said. Mind that an SDK repeats a request.
+            first: Ask this rule before those that are there.
         """
+        rule = _Rule(match if callable(match) else _matcher(match), action or status(503), times)
         with self._lock:
-            self._rules.append(_Rule(match if callable(match) else _matcher(match), action or status(503), times))
+            self._rules.insert(0 if first else len(self._rules), rule)
 
     def at_write(self, n: int, action: Action) -> None:
         """Do `action` to the write (PUT, POST, DELETE) number `n`, from 0, counted since the last `reset`."""

@@ -38,7 +38,8 @@ def _r2(proxy: FaultProxy) -> None:
 
 def _b2(proxy: FaultProxy) -> None:
     """To be put before a bucket that keeps versions, as theirs always do."""
-    proxy.fail(_sends_checksum, times=None, action=status(400, "InvalidArgument"))
+    unsupported = "Unsupported header 'x-amz-sdk-checksum-algorithm' received for this API call."
+    proxy.fail(_sends_checksum, times=None, action=status(400, "InvalidArgument", unsupported))
     proxy.fail(lambda r: r.headers.get(_SSE) == "aws:kms", times=None, action=status(400, "InvalidArgument"))
 
 
@@ -52,7 +53,8 @@ def _spaces(proxy: FaultProxy) -> None:
 
 def _minio(proxy: FaultProxy) -> None:
     """As releases of before 2025."""
-    proxy.fail(_sends_checksum_of_the_sdk, times=None, action=status(400, "InvalidRequest"))
+    wrong = status(400, "InvalidArgument", "Invalid checksum provided.")
+    proxy.fail(_sends_checksum_of_the_sdk, times=None, action=wrong)
     uploads: set[str] = set()
 
     def begins(request: Request) -> bool:

@@ -1,0 +1,234 @@
+"""Every call of the store against every fault that a provider shows, as a table.
+
+A cell says what the caller gets. Whatever that is, the same call ends right once the fault is over, and nothing is left
+that should not be.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.config import Config
+
+from flows.core.errors import (
+    BackupError,
+    FormatError,
+    ObjectExists,
+    StoreDenied,
+    StoredWrongly,
+    StoreError,
+    StoreUnavailable,
+    Truncated,
+)
+from flows.storage.options import StoreOptions
+from flows.storage.s3 import S3Store
+from flows.storage.store import Leftover, Obstacle, PendingUpload
+from tests.storage.conftest import MIB, Server
+from tests.storage.contract import file_with, sha
+from tests.storage.lock_contract import SOON
+from tests.support.fault_proxy import DROP, FaultProxy, Request, answer, call, cut_answer, status
+
+ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>a fault made by a test</Message></Error>"
+DATA = os.urandom(6 * MIB)
+
+
+@dataclass
+class Scene:
+    """A store in which there is something to do for each call."""
+
+    store: S3Store
+    folder: Path
+    upload: PendingUpload
+    counted: list[int] = field(default_factory=list)
+
+    @property
+    def large(self) -> Path:
+        return file_with(self.folder, DATA, "large")
+
+    @property
+    def out(self) -> Path:
+        """Where no file is."""
+        self.counted.append(1)
+        return self.folder / f"out-{len(self.counted)}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the store, which of its requests is to fail, and what it gives when none does."""
+
+    act: Callable[[Scene], Any]
+    meets: Callable[[Request], bool]
+    gives: Any
+
+
+def requests(method: str, *parts: str, without: tuple[str, ...] = ()) -> Callable[[Request], bool]:
+    return lambda r: (
+        r.method == method and all(part in r.path for part in parts) and not any(part in r.path for part in without)
+    )
+
+
+CALLS = {
+    "put": Call(lambda s: s.store.put("new", b"1"), requests("PUT", "/new"), None),
+    "put if absent": Call(lambda s: s.store.put("new", b"1", if_absent=True), requests("PUT", "/new"), None),
+    "put and lock": Call(lambda s: s.store.put("new", b"1", lock_until=SOON), requests("GET", "?object-lock"), None),
+    "put file": Call(
+        lambda s: s.store.put_file("new", file_with(s.folder, b"1")).size, requests("PUT", "/new", without=("?",)), 1
+    ),
+    "put file: look at it": Call(
+        lambda s: s.store.put_file("new", file_with(s.folder, b"1")).size, requests("HEAD", "/new"), 1
+    ),
+    "put file: start": Call(
+        lambda s: s.store.put_file("new", s.large).size, requests("POST", "/new?uploads"), len(DATA)
+    ),
+    "put file: part": Call(
+        lambda s: s.store.put_file("new", s.large).size, requests("PUT", "/new", "partNumber=2"), len(DATA)
+    ),
+    "put file: complete": Call(
+        lambda s: s.store.put_file("new", s.large).size, requests("POST", "/new", "uploadId="), len(DATA)
+    ),
+    "confirm: look": Call(
+        lambda s: s.store.confirm("old", path=None, sha256=sha(b"12345"), size=5),
+        requests("HEAD", "/old"),
+        "store checksum",
+    ),
+    "confirm: read": Call(
+        lambda s: s.store.confirm("large", path=None, sha256=sha(DATA), size=len(DATA)),
+        requests("GET", "/large"),
+        "read back",
+    ),
+    "get": Call(lambda s: s.store.get("old", limit=10), requests("GET", "/old"), b"12345"),
+    "download": Call(lambda s: s.store.download("large", s.out, size=len(DATA)), requests("GET", "/large"), sha(DATA)),
+    "head": Call(lambda s: s.store.head("old").size, requests("HEAD", "/old"), 5),
+    "list": Call(
+        lambda s: sorted(item.key for item in s.store.list("")), requests("GET", "list-type=2"), ["large", "old"]
+    ),
+    "delete": Call(lambda s: s.store.delete(["old"]), requests("POST", "?delete"), ()),
+    "delete: versions": Call(lambda s: s.store.delete(["old"]), requests("GET", "?versions"), ()),
+    "uploads": Call(lambda s: [item.key for item in s.store.uploads("")], requests("GET", "?uploads"), ["unfinished"]),
+    "abort": Call(lambda s: s.store.abort(s.upload), requests("DELETE", "/unfinished"), None),
+    "lock": Call(lambda s: s.store.lock("old"), requests("HEAD", "/old"), None),
+    "extend lock": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("PUT", "?retention"), 1),
+    "extend lock: look": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("HEAD", "/old"), 1),
+}
+
+_hold = threading.Event()
+FAULTS = {
+    "503 with Retry-After": status(503, "SlowDown", retry_after="30"),
+    "429": status(429, "TooManyRequests"),
+    "500": status(500, "InternalError"),
+    "200 with an error": answer(200, ERROR % b"InternalError"),
+    "no connection": DROP,
+    "cut": cut_answer(0),
+    "slow": call(before=lambda _: _hold.wait(20)),
+    "denied": status(403, "AccessDenied"),
+    "not known": status(501, "NotImplemented"),
+    "header refused": status(400, "InvalidArgument", "Unsupported header 'x-amz-sdk-checksum-algorithm'"),
+    "web page": answer(502, b"<html>bad gateway</html>", "text/html"),
+}
+USUAL: dict[str, type[BackupError]] = {
+    "503 with Retry-After": StoreUnavailable,
+    "429": StoreUnavailable,
+    "500": StoreUnavailable,
+    "200 with an error": StoreUnavailable,
+    "no connection": StoreUnavailable,
+    "cut": StoreUnavailable,
+    "slow": StoreUnavailable,
+    "denied": StoreDenied,
+    "not known": StoreError,
+    "header refused": StoreError,
+    "web page": StoreUnavailable,
+}
+BODILESS = ("put", "put if absent", "put file", "put file: look at it", "put file: part", "confirm: look", "head")
+BODILESS += ("abort", "lock", "extend lock", "extend lock: look")
+DONE = object()  # the call ends as it should, all the same
+HIDDEN = (Leftover("old", Obstacle.HIDDEN, None),)
+CELLS: dict[tuple[str, str], Any] = {
+    # What a store cannot list or does not know is done without.
+    ("uploads", "not known"): [],
+    ("delete", "not known"): DONE,
+    ("delete: versions", "not known"): HIDDEN,
+    ("delete: versions", "denied"): HIDDEN,
+    # A page of errors in place of an object is found out by its size.
+    ("confirm: read", "200 with an error"): StoredWrongly,
+    ("get", "200 with an error"): FormatError,
+    ("download", "200 with an error"): Truncated,
+    # Answers without a body cannot be cut.
+    **{(name, "cut"): DONE for name in BODILESS},
+}
+# What the store did while nobody was told of it.
+LATE: dict[tuple[str, str], Any] = {
+    ("put if absent", "slow"): ObjectExists,
+    ("put if absent", "cut"): ObjectExists,
+    ("extend lock", "slow"): 0,
+    ("extend lock", "cut"): 0,
+    ("extend lock: look", "cut"): 0,
+}
+
+
+@pytest.fixture
+def scene(locking: Server, tmp_path: Path) -> Iterator[tuple[Scene, FaultProxy]]:
+    _hold.clear()
+    with FaultProxy(locking.host, locking.port) as proxy:
+        direct = locking.store("")
+        direct.put("old", b"12345")
+        direct.put_file("large", file_with(tmp_path, DATA))
+        # One try and a short patience: what the SDK repeats is not the matter here.
+        quick = Config(retries={"total_max_attempts": 1}, read_timeout=1, connect_timeout=1)
+        client = locking.client(proxy.url, more=quick)
+        store = S3Store(
+            client, locking.bucket, "", locking.profile, StoreOptions(lock="governance"), part_bytes=5 * MIB
+        )
+        started = client.create_multipart_upload(Bucket=locking.bucket, Key="unfinished")
+        yield Scene(store, tmp_path, PendingUpload("unfinished", started["UploadId"], datetime.now(UTC))), proxy
+        _hold.set()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_that_meets_a_fault(scene: tuple[Scene, FaultProxy], name: str, fault: str) -> None:
+    stage, proxy = scene
+    tried, expected = CALLS[name], CELLS.get((name, fault), USUAL[fault])
+    met: list[str] = []
+
+    def meets(request: Request) -> bool:
+        if tried.meets(request):
+            met.append(request.path)
+            return True
+        return False
+
+    proxy.fail(meets, times=None, action=FAULTS[fault])
+    if isinstance(expected, type):
+        with pytest.raises(BackupError) as caught:
+            tried.act(stage)
+        error = caught.value
+        assert type(error) is expected
+        assert error.retryable is (expected in {StoreUnavailable, StoredWrongly})
+        assert error.facts["store"] == stage.store.location
+        assert error.hint or expected is FormatError
+        if fault == "503 with Retry-After":
+            assert error.facts["retry_after"] == "30"
+    else:
+        assert tried.act(stage) == (tried.gives if expected is DONE else expected)
+    assert met
+    assert not list(stage.folder.glob("out-*"))
+
+    _hold.set()
+    proxy.reset()
+    again = LATE.get((name, fault), tried.gives)
+    if isinstance(again, type):
+        with pytest.raises(again):
+            tried.act(stage)
+    elif expected is not HIDDEN:
+        assert tried.act(stage) == again
+    # Of an upload whose start nobody heard of nobody can abort the parts, but pruning.
+    unheard = {"new"} if name == "put file: start" and fault in {"cut", "slow"} else set()
+    assert {item.key for item in stage.store.uploads("")} <= {"unfinished"} | unheard
+    for item in stage.store.list(""):
+        assert item.size == {"new": item.size, "old": 5, "large": len(DATA)}[item.key]
