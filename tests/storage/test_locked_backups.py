@@ -199,6 +199,16 @@ def test_a_manifest_whose_lock_cannot_be_seen_keeps_its_backup_whole(locking: Se
     assert report.plan.decisions[-1].reason.endswith("stays whole, because it is " + UNSEEN)
 
 
+def test_a_locked_backup_is_not_hidden_by_credentials_that_may_only_hide(locking: Server, tmp_path: Path) -> None:
+    old = write(locking.store(lock="governance"), tmp_path, age=30, segments=2, manifest=2)
+    new = write(locking.store(), tmp_path, age=1, segments=None, manifest=None)
+    with FaultProxy(locking.host, locking.port) as proxy:
+        proxy.fail("GET ?versions", times=None, action=DENIED)
+        report = prune(locking.store(endpoint=proxy.url))
+    assert assert_every_listed_backup_is_whole(locking.store(), tmp_path) == [old.backup, new.backup]
+    assert (report.objects, report.leftovers) == (0, ())
+
+
 def versions_of(server: Server) -> set[tuple[str, str]]:
     found = server.client().list_object_versions(Bucket=server.bucket)
     return {(item["Key"], item["VersionId"]) for item in found.get("Versions", []) + found.get("DeleteMarkers", [])}

@@ -143,6 +143,21 @@ def test_a_part_that_fails_for_good_aborts_the_upload(server: Server, proxy: Fau
     assert list(store.list("")) == []
 
 
+def test_credentials_that_cannot_abort_fail_as_they_would_and_go_on(
+    server: Server, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store, path = server.store(endpoint=proxy.url), file_with(tmp_path, bytes(11 * MIB))
+    proxy.fail("DELETE", times=None, action=status(403, "AccessDenied"))
+    proxy.fail("PUT partNumber=2", times=2, action=status(503))
+    with pytest.raises(StoreUnavailable):  # the first error, not that of the abortion
+        store.put_file("plan/segment", path)
+    assert store.put_file("plan/segment", path).size == 11 * MIB
+    left = list(store.uploads("plan"))  # for a prune with other credentials
+    assert [upload.key for upload in left] == ["plan/segment"]
+    server.store().abort(left[0])
+    assert list(store.uploads("")) == []
+
+
 def test_progress_counts_what_is_sent_again_once(server: Server, proxy: FaultProxy, tmp_path: Path) -> None:
     sent: list[int] = []
     proxy.fail("PUT partNumber=2", action=status(503))
