@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Iterator
@@ -14,17 +15,18 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from pymongo import MongoClient
 
-from blocks import MongoDBSource, MongoDBTarget
+from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from flows.backup import backup
 from flows.restore import restore
 from tests.flows.conftest import BACKUP_USER, CANARY, PASSWORD, Repo
-from tests.support.fault_proxy import FaultProxy, Request, call
+from tests.support.fault_proxy import FaultProxy, Request, call, conceal
 from tests.support.flow_runs import FlowRunRecord, flow_run_record, logged, run_flow, task_runs
 
 Client = MongoClient[dict[str, Any]]
 
 WRONG = "canary-wrong-51c8"
+CUSTOMER_KEY = b"canary-customer-key-4a1b".ljust(32, b"x")
 
 
 def test_no_secret_is_found_anywhere(
@@ -65,6 +67,11 @@ def test_no_secret_is_found_anywhere(
         run_flow(backup, source="broken-string"),
         run_flow(restore, target="mistyped"),
     ]
+    sealed = base64.b64encode(CUSTOMER_KEY).decode()
+    same = {name: getattr(repo.block, name) for name in ("credentials", "bucket", "prefix", "endpoint")}
+    BackupStore(**same, encryption="sse-c", customer_key=sealed).save("sealed", overwrite=True)
+    proxy.fail("HEAD /segment-", times=None, action=conceal("x-amz-server-side-encryption-customer-algorithm"))
+    failed.append(run_flow(backup, source="guarded-source", databases=["till"], store="sealed"))
     _break_credentials(repo)
     failed.append(run_flow(backup, source="guarded-source", databases=["till"]))
     for run in worked + failed:
@@ -79,7 +86,7 @@ def test_no_secret_is_found_anywhere(
         admin.drop_database(name)
     admin["till"].command("dropUser", "cashier")
 
-    secrets = {CANARY, quote_plus(PASSWORD), WRONG, s3.secret_key, "not-the-secret-key"}
+    secrets = {CANARY, quote_plus(PASSWORD), WRONG, s3.secret_key, "not-the-secret-key", sealed, CUSTOMER_KEY.decode()}
     found = {place: secret for place, text in seen.items() for secret in secrets if secret in text}
     assert found == {}
     # And it was looked at the right places: each holds what it should hold.
@@ -89,6 +96,7 @@ def test_no_secret_is_found_anywhere(
     assert '"plan":"default"' in seen["stored objects"].replace('": "', '":"')
     assert "Authentication failed" in seen["errors"]
     assert "SignatureDoesNotMatch" in seen["errors"]
+    assert "another encryption than what was sent" in seen["errors"]
     assert "till.orders" in seen["artifacts"]
     assert "guarded-source" in seen[f"record of {worked[0].id}"]
     assert "dumped segment 0" in seen[f"log of {worked[0].id}"]
