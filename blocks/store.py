@@ -160,7 +160,8 @@ class BackupStore(Block):
         with _making:
             if self._client is None:
                 self._client = self._make_client()
-        return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value), self._options())
+            # Within the lock: the first store of a client gives it handlers.
+            return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value), self._options())
 
     def _make_client(self) -> Any:
         chosen = profile(self.provider.value)

@@ -23,7 +23,7 @@ from flows.storage.store import Leftover, Obstacle
 
 DELETE_BATCH = 1_000  # keys in one DeleteObjects, S3's own limit
 _NO_VERSION = "null"  # the id of an object written while its bucket kept no versions
-_GONE = {"NoSuchKey", "NoSuchVersion"}
+_GONE = {"NoSuchKey", "NoSuchVersion", "404"}
 
 Target = tuple[str, str | None]  # a key, and the id of a version or None for whatever is there
 
@@ -203,10 +203,11 @@ def _locked(folder: S3Folder, target: Target, error: Mapping[str, Any]) -> Lefto
 def _hidden(folder: S3Folder, keys: Sequence[str], at: datetime | None) -> list[Leftover]:
     if not keys:
         return []
-    try:
-        rules = folder.client.get_bucket_lifecycle_configuration(Bucket=folder.bucket).get("Rules", [])
-    except ClientError:  # there are none, or they are not ours to read: then nobody knows
-        rules = []
+    with store_errors(folder.location):
+        try:
+            rules = folder.client.get_bucket_lifecycle_configuration(Bucket=folder.bucket).get("Rules", [])
+        except ClientError:  # there are none, or they are not ours to read: then nobody knows
+            rules = []
     return [Leftover(key, Obstacle.HIDDEN, _expiry(rules, folder.prefix + key, at)) for key in keys]
 
 

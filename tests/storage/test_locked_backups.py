@@ -113,7 +113,7 @@ def test_a_locked_backup_is_removed_when_its_lock_is_over(store: ObjectStore, tm
 
 
 def test_backups_that_stay_are_locked_anew_for_no_longer_than_they_are_kept(store: ObjectStore, tmp_path: Path) -> None:
-    ages = {"new": 0, "fresh": 1, "ending": 3, "floor": 40}
+    ages = {"new": 0, "fresh": 1, "ending": 3, "floor": 40, "gone": 50}
     made = {name: write(store, tmp_path, age=age, segments=4 - age, manifest=4 - age) for name, age in ages.items()}
     report = prune_repository(
         Repository(store, "mpg"),
@@ -123,7 +123,7 @@ def test_backups_that_stay_are_locked_anew_for_no_longer_than_they_are_kept(stor
         dry_run=False,
         lock_days=4,
     )
-    assert report.locked == 2
+    assert (report.locked, report.objects, report.plan.remove) == (2, 3, (made["gone"].backup,))
     expected = {"new": 4, "fresh": 3, "ending": 3, "floor": 4}  # days from now; two of them as they were
     for name, days in expected.items():
         for key in [*map(made[name].segment_key, made[name].segments), made[name].key]:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.core.errors import StoreDenied, StoreError
+from flows.core.errors import StoreDenied, StoreError, StoreUnavailable
 from flows.storage.s3 import S3Store
 from flows.storage.store import Leftover, Obstacle
 from tests.storage.conftest import Server
-from tests.support.fault_proxy import FaultProxy, answer, status
+from tests.support.fault_proxy import DROP, FaultProxy, answer, conceal, status
 
 DENIED = status(403, "AccessDenied")
 NOT_KNOWN = status(501, "NotImplemented")
@@ -66,6 +66,16 @@ def test_more_versions_than_one_request_takes(versioned: Server, store: S3Store,
     write_twice(store, "a", "b", "c", "d")
     assert store.delete(["a", "b", "c", "d"]) == ()
     assert kept(versioned) == []
+
+
+def test_a_connection_that_breaks_while_the_rules_are_read_is_one_that_broke(
+    versioned: Server, store: S3Store, proxy: FaultProxy
+) -> None:
+    write_twice(store, "a")
+    proxy.fail("GET ?versions", times=None, action=DENIED)
+    proxy.fail("GET ?lifecycle", times=2, action=DROP)
+    with pytest.raises(StoreUnavailable):
+        store.delete(["a"])
 
 
 def test_what_was_written_before_versions_were_kept_goes_too(moto: Server) -> None:
@@ -165,6 +175,36 @@ def test_a_store_that_only_deletes_one_by_one_deletes_versions_too(
     proxy.fail("DELETE versionId=", times=None, action=DENIED)
     assert store.delete(["a"]) == (Leftover("a", Obstacle.HIDDEN, None),)
     assert kept(versioned) == [("backups/a", "data"), ("backups/a", "data"), ("backups/a", "marker")]
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion"])
+def test_what_is_gone_already_is_fine(versioned: Server, store: S3Store, proxy: FaultProxy, code: str) -> None:
+    """As stores say it that do not answer 204."""
+    write_twice(store, "a")
+    text = f"<DeleteResult><Error><Key>backups/a</Key><Code>{code}</Code></Error></DeleteResult>".encode()
+    proxy.fail("POST ?delete", action=answer(200, text))
+    assert store.delete(["a"]) == ()
+    proxy.fail("POST ?delete", action=NOT_KNOWN)
+    proxy.fail("DELETE", times=2, action=status(404, code))
+    assert store.delete(["a"]) == ()
+    proxy.fail("POST ?delete", action=NOT_KNOWN)
+    proxy.fail("DELETE", action=status(404, "NoSuchBucket"))
+    with pytest.raises(StoreError, match="bucket does not exist"):
+        store.delete(["a"])
+
+
+def test_a_store_that_does_not_tell_the_time_does_not_tell_until_when(
+    versioned: Server, store: S3Store, proxy: FaultProxy
+) -> None:
+    write_twice(store, "a")
+    rule = b"<Status>Enabled</Status><NoncurrentVersionExpiration><NoncurrentDays>9</NoncurrentDays>"
+    rules = b"<LifecycleConfiguration><Rule>" + rule + b"</NoncurrentVersionExpiration></Rule></LifecycleConfiguration>"
+    proxy.fail("GET ?lifecycle", times=None, action=answer(200, rules))
+    proxy.fail("GET ?versions", times=None, action=DENIED)
+    proxy.fail("POST ?delete", action=conceal("date"))
+    assert store.delete(["a"]) == (Leftover("a", Obstacle.HIDDEN, None),)
+    (left,) = store.delete(["a"])
+    assert left.until is not None
 
 
 def test_another_problem_with_one_of_many_is_raised(versioned: Server, store: S3Store, proxy: FaultProxy) -> None:
