@@ -204,14 +204,18 @@ class S3Store:
         except ObjectMissing as error:
             raise kept_nothing(self.location, key, size) from error
         compare(self.location, key, what="size", expected=size, got=answer["ContentLength"])
-        self._check_encryption(key, answer)
+        if (difference := self.options.difference(answer)) is not None:
+            raise StoredWrongly(
+                "the store did not encrypt the object as it was asked to",
+                hint="Run the probe flow: it says how this store can encrypt. Then correct the store's block.",
+                store=self.location,
+                key=key,
+                expected=difference[0],
+                got=difference[1],
+            )
         if lock_until is not None:
             lengthen(self.folder, key, answer, lock_until, self.options.lock)
         return _stored(key, answer)
-
-    def _check_encryption(self, key: str, answer: Mapping[str, Any]) -> None:
-        if (difference := self.options.difference(answer)) is not None:
-            compare(self.location, key, what="encryption", expected=difference[0], got=difference[1])
 
     def _locking(self, until: datetime | None) -> dict[str, Any]:
         if until is not None and not self._may_lock:

@@ -96,7 +96,7 @@ def test_no_secret_is_found_anywhere(
     assert '"plan":"default"' in seen["stored objects"].replace('": "', '":"')
     assert "Authentication failed" in seen["errors"]
     assert "SignatureDoesNotMatch" in seen["errors"]
-    assert "another encryption than what was sent" in seen["errors"]
+    assert "did not encrypt the object as it was asked to" in seen["errors"]
     assert "till.orders" in seen["artifacts"]
     assert "guarded-source" in seen[f"record of {worked[0].id}"]
     assert "dumped segment 0" in seen[f"log of {worked[0].id}"]

@@ -299,6 +299,48 @@ def test_the_small_version_tries_what_is_needed_and_leaves_nothing(moto: Server)
     assert left(moto) == []
 
 
+BOTH = pytest.mark.parametrize("emulated", ["aws", "other"], indirect=True)
+
+
+@BOTH
+def test_a_check_with_an_unknown_access_key_ends_at_the_first_line(emulated: Emulated) -> None:
+    emulated.first(lambda _: True, times=None, action=status(403, "InvalidAccessKeyId"))
+    assert check_store(emulated.store(), "abc") == [
+        CheckLine(
+            "reach the bucket",
+            False,
+            f"the store does not know the access key (store='{emulated.store().location}', "
+            "operation='ListObjectsV2', code='InvalidAccessKeyId')",
+            "Check the access key and the endpoint of the store's credentials.",
+        )
+    ]
+
+
+@BOTH
+def test_a_check_of_a_store_that_may_only_be_read_says_what_to_allow(emulated: Emulated) -> None:
+    emulated.first(lambda request: request.write is not None, times=None, action=DENIED)
+    lines = check_store(emulated.store(), "abc")
+    assert [(line.name, line.ok) for line in lines] == [("reach the bucket", True), ("list", True), ("write", False)]
+    assert lines[-1].hint == "Allow s3:PutObject for the store's credentials, on this bucket and prefix."
+
+
+@BOTH
+def test_a_check_of_a_store_that_may_not_be_listed_goes_on(emulated: Emulated) -> None:
+    emulated.first("GET list-type=2", times=None, action=DENIED)
+    lines = check_store(emulated.store(), "abc")
+    assert [line.name for line in lines if not line.ok] == ["list"]
+    assert len(lines) == 8
+    assert left(emulated.server) == []
+
+
+def test_a_check_finds_a_store_that_overwrites_what_it_was_told_to_keep(rclone: Server) -> None:
+    lines = {line.name: line for line in check_store(rclone.store(profile="minio"), "abc")}
+    assert [line.name for line in failed(lines.values())] == ["conditional write"]
+    assert lines["conditional write"].hint == (
+        "Use the provider `other` for this store, and run one backup of a plan at a time."
+    )
+
+
 def test_the_lines_make_a_table() -> None:
     line = CheckLine("write", False, "refused", "Allow it.", "no backups", "the profile says yes")
     assert check_rows([line, CheckLine("list", True, "allowed")]) == [

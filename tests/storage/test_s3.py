@@ -261,21 +261,6 @@ def test_no_credentials_are_said(moto: Server, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_a_check_finds_a_store_that_overwrites_what_it_was_told_to_keep(rclone: Server) -> None:
-    lines = check_store(rclone.store(profile="minio"), "abc")
-    assert [(line.name, line.ok) for line in lines] == [
-        ("reach the bucket", True),
-        ("list", True),
-        ("write", True),
-        ("read back", True),
-        ("conditional write", False),
-        ("start an upload", True),
-        ("abort an upload", True),
-        ("clean up", True),
-    ]
-    assert lines[4].hint == "Use the provider `other` for this store, and run one backup of a plan at a time."
-
-
 def test_an_unknown_provider_is_refused_with_those_there_are() -> None:
     with pytest.raises(ConfigurationError) as caught:
         profile("gcs")

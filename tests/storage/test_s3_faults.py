@@ -13,7 +13,6 @@ import pytest
 import urllib3.exceptions
 from botocore.parsers import ResponseParserError
 
-from flows.core.checks import CheckLine
 from flows.core.errors import (
     ConfigurationError,
     IntegrityError,
@@ -24,7 +23,6 @@ from flows.core.errors import (
     StoreUnavailable,
     Truncated,
 )
-from flows.storage.probe import check_store
 from flows.storage.profiles import PROFILES
 from flows.storage.s3_errors import explain, explain_code
 from flows.storage.store import PendingUpload
@@ -378,33 +376,6 @@ def test_a_refusal_is_never_swallowed(rclone: Server, what: str) -> None:
                 "delete": lambda: store.delete(["plan/a"]),
                 "list": lambda: list(store.list("plan")),
             }[what]()
-
-
-def test_a_check_with_an_unknown_access_key_ends_at_the_first_line(server: Server, proxy: FaultProxy) -> None:
-    proxy.fail(times=None, action=status(403, "InvalidAccessKeyId"))
-    assert check_store(server.store(endpoint=proxy.url), "abc") == [
-        CheckLine(
-            "reach the bucket",
-            False,
-            f"the store does not know the access key (store='s3://{server.bucket}/backups', "
-            "operation='ListObjectsV2', code='InvalidAccessKeyId')",
-            "Check the access key and the endpoint of the store's credentials.",
-        )
-    ]
-
-
-def test_a_check_of_a_store_that_may_only_be_read_says_what_to_allow(server: Server, proxy: FaultProxy) -> None:
-    proxy.fail(lambda request: request.write is not None, times=None, action=status(403, "AccessDenied"))
-    lines = check_store(server.store(endpoint=proxy.url), "abc")
-    assert [(line.name, line.ok) for line in lines] == [("reach the bucket", True), ("list", True), ("write", False)]
-    assert lines[-1].hint == "Allow s3:PutObject for the store's credentials, on this bucket and prefix."
-
-
-def test_a_check_of_a_store_that_may_not_be_listed_goes_on(server: Server, proxy: FaultProxy) -> None:
-    proxy.fail("GET list-type=2", times=None, action=status(403, "AccessDenied"))
-    lines = check_store(server.store(endpoint=proxy.url), "abc")
-    assert [line.name for line in lines if not line.ok] == ["list"]
-    assert len(lines) >= 6
 
 
 @pytest.mark.parametrize("end", [DEAD, DEAD_AFTER], ids=["before", "after"])

@@ -83,9 +83,9 @@ def test_a_store_that_does_not_encrypt_as_asked_is_caught(moto: Server, tmp_path
         with pytest.raises(StoredWrongly) as caught:
             write()
         assert str(caught.value) == (
-            "the object in the store has another encryption than what was sent "
+            "the store did not encrypt the object as it was asked to "
             f"(store='s3://{moto.bucket}/backups', key='plan/a', expected='sse-c', got='none')\n"
-            "HINT: The upload is repeated; if it happens again, check the store and the disk of this machine."
+            "HINT: Run the probe flow: it says how this store can encrypt. Then correct the store's block."
         )
 
 
