@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flows.core.errors import Refused
-from flows.core.retention import RetentionPlan, RetentionPolicy, plan_retention
+from flows.core.retention import Candidate, RetentionPlan, RetentionPolicy, plan_retention
 from flows.storage.repository import Repository
 
 
@@ -45,7 +45,8 @@ def prune_repository(
             plan=repository.plan,
             backups=[item.backup for item in inventory.unreadable],
         )
-    plan = plan_retention([manifest.backup for manifest in inventory.manifests], policy, now=now)
+    candidates = [Candidate(manifest.backup, stored_bytes=manifest.stored_bytes) for manifest in inventory.manifests]
+    plan = plan_retention(candidates, policy, now=now)
     garbage = repository.garbage(inventory, now=now, grace=grace)
     objects = 0
     if not dry_run:
