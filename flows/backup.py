@@ -76,5 +76,5 @@ def backup(
         if retention is None or policy is None:
             return summarize(manifest)
         report = prune_plan(job.store, plan, retention, now=datetime.now(UTC), dry_run=False)
-        publish_retention(plan, report.plan, dry_run=False)
-        return summarize(manifest, pruned=report.plan.remove)
+        publish_retention(plan, report)
+        return summarize(manifest, pruned=report.removed)

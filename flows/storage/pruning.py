@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flows.core.errors import Refused
-from flows.core.retention import Candidate, RetentionPlan, RetentionPolicy, plan_retention
+from flows.core.retention import RetentionPlan, RetentionPolicy, plan_retention
 from flows.storage.repository import Repository
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,20 @@ class PruneReport:
     garbage_objects: int
     garbage_bytes: int
     garbage_uploads: int
+    held: tuple[str, ...] = ()  # backups that were to go, and that somebody held in the meantime
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Ids of the backups that are gone, or would be; oldest first."""
+        return tuple(backup for backup in self.plan.remove if backup not in self.held)
 
 
 def prune_repository(
     repository: Repository, policy: RetentionPolicy, *, now: datetime, grace: timedelta, dry_run: bool
 ) -> PruneReport:
     """Decide from the inventory in the store, then remove, oldest first.
+
+    Nothing goes on the word of the index: the manifests of the backups for which others go are read before.
 
     Args:
         repository: The backups of one plan.
@@ -35,22 +45,28 @@ def prune_repository(
         dry_run: Only decide.
 
     Raises:
-        Refused: Where a manifest cannot be read: nothing tells then which backup is the last good one.
+        Refused: Where a manifest cannot be read: nothing tells then which backup is the last good one. A dry run shows
+            that as a reason.
     """
     inventory = repository.inventory()
-    if inventory.unreadable:
-        raise Refused(
-            "a manifest in this repository cannot be read, so nothing is pruned",
-            hint="Find out what damaged it; when its backup is given up, delete its objects by hand.",
-            plan=repository.plan,
-            backups=[item.backup for item in inventory.unreadable],
-        )
-    candidates = [Candidate(manifest.backup, stored_bytes=manifest.stored_bytes) for manifest in inventory.manifests]
-    plan = plan_retention(candidates, policy, now=now)
+    plan = plan_retention(inventory.candidates(now), policy, now=now)
+    wrong = not dry_run and bool(plan.remove) and not repository.bears_out(inventory, plan.relied_on)
+    if wrong:
+        # One that was wrong once is believed in nothing.
+        logger.warning("the index of %s is not what the manifests say, so all of them are read", repository.plan)
+        inventory = repository.inventory(use_index=False)
+        plan = plan_retention(inventory.candidates(now), policy, now=now)
     garbage = repository.garbage(inventory, now=now, grace=grace)
-    objects = 0
+    objects, held = 0, []
     if not dry_run:
+        plan.check_readable(repository.plan)
         for backup in plan.remove:
-            objects += repository.delete(backup)
+            gone = repository.delete(backup, now=now)
+            objects += gone
+            if not gone:
+                held.append(backup)
+        repository.index(inventory, without=set(plan.remove) - set(held), anew=wrong)
         repository.sweep(garbage)
-    return PruneReport(plan, dry_run, objects, len(garbage.objects), garbage.bytes, len(garbage.uploads))
+    return PruneReport(
+        plan, dry_run, objects, len(garbage.objects), garbage.bytes, len(garbage.uploads), held=tuple(held)
+    )

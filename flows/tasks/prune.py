@@ -24,9 +24,11 @@ def prune_plan(store: BackupStore, plan: str, retention: Retention, *, now: date
     logger.info(
         "%s: %d backups stay, %d go; garbage of %d objects, %s",
         "would prune" if dry_run else "pruned",
-        len(report.plan.keep),
-        len(report.plan.remove),
+        len(report.plan.decisions) - len(report.removed),
+        len(report.removed),
         report.garbage_objects,
         format_bytes(report.garbage_bytes),
     )
+    for backup in report.held:
+        logger.warning("kept %s: it was to go, and is held since that was decided", backup)
     return report

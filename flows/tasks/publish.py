@@ -10,8 +10,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from flows.core.retention import RetentionPlan
 from flows.core.summaries import retention_rows
+from flows.storage.pruning import PruneReport
 
 
 def name_run(name: str) -> None:
@@ -38,11 +38,11 @@ def publish_table(key: str, rows: Sequence[Mapping[str, str]], description: str)
     create_table_artifact([dict(row) for row in rows], key=key, description=description)
 
 
-def publish_retention(plan: str, decisions: RetentionPlan, *, dry_run: bool) -> None:
+def publish_retention(plan: str, report: PruneReport) -> None:
     """Leave the table of what retention decided, with the reasons."""
-    verb = "would do" if dry_run else "did"
+    verb = "would do" if report.dry_run else "did"
     publish_table(
         f"retention-{plan}",
-        retention_rows(decisions, dry_run=dry_run),
+        retention_rows(report.plan, dry_run=report.dry_run, held=report.held),
         f"What retention {verb} with the backups of {plan}",
     )
