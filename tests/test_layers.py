@@ -36,6 +36,7 @@ def run_fresh(code: str) -> str:
         "flows.restore_documents",
         "flows.prune",
         "flows.inventory",
+        "flows.hold",
         "flows.tasks.dump",
     ],
 )
