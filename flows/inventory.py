@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from prefect import flow
 
 from blocks import BackupStore
-from flows.core.summaries import InventoryRow
+from flows.core.summaries import InventoryRow, inventory_rows
 from flows.tasks.blocks import load_block
 from flows.tasks.list import list_backups
 from flows.tasks.options import send_logs
@@ -29,5 +29,5 @@ def inventory(plan: str | None = None, store: str = "backups") -> list[Inventory
     """
     send_logs()
     rows = list_backups(load_block(BackupStore, store), plan, now=datetime.now(UTC))
-    publish_table(f"inventory-{store}", [row.cells() for row in rows], f"Backups in {store}")
+    publish_table(f"inventory-{store}", inventory_rows(rows), f"Backups in {store}")
     return rows

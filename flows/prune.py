@@ -30,7 +30,7 @@ def prune(
     Args:
         plan: Name of the backup job.
         store: Name of the MongoDB Backup Store block.
-        retention: How long backups are kept, and how many are never removed.
+        retention: How long backups are kept, and how many are never removed. What is held stays in any case.
         dry_run: Only show what would be removed. Turn it off to remove.
         overlap: While another run of this plan is under way: `wait` for its end, or `refuse` to run.
 
@@ -43,4 +43,5 @@ def prune(
     with hold_plan(plan, overlap):
         report = prune_plan(block, plan, retention, now=datetime.now(UTC), dry_run=dry_run)
     publish_pruning(plan, report)
+    report.plan.check_readable(plan)
     return report

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from flows.core.errors import FormatError
+from flows.core.errors import FormatError, UnsupportedVersion
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -133,3 +134,32 @@ class Fields:
                 expected=[member.value for member in kind],
                 got=text,
             ) from error
+
+
+def parse_versioned(data: bytes, name: str, *, version: int, damaged: str = "") -> Fields:
+    """Read a JSON object that says in `format` which version of its format it has.
+
+    Args:
+        data: What is stored.
+        name: What it is, for messages: `manifest`.
+        version: The one that is known here.
+        damaged: The hint where it is not JSON.
+
+    Raises:
+        UnsupportedVersion: For another version.
+        FormatError: For anything else that is no such object.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the {name} is not JSON", hint=damaged, got=str(error)) from error
+    top = Fields(value, name)
+    got = top.integer("format")
+    if got != version:
+        raise UnsupportedVersion(
+            f"the {name} has a format version that is not known here",
+            hint="Use the release of mongo-backup-flows that wrote it, or a newer one.",
+            expected=version,
+            got=got,
+        )
+    return top

@@ -11,6 +11,7 @@ _ID_FORMAT = "%Y-%m-%dT%H-%M-%SZ"
 _PLAN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
 MANIFEST_NAME = "manifest.json"
+SEGMENT_PREFIX = "segment-"
 ARCHIVE_SUFFIXES = {"gzip": ".archive.gz", "zstd": ".archive.zst", "none": ".archive"}
 
 
@@ -48,13 +49,18 @@ def is_backup_id(text: str) -> bool:
         return False
 
 
+def is_plan_name(text: str) -> bool:
+    """Whether the text can be the name of a plan."""
+    return _PLAN.match(text) is not None
+
+
 def check_plan_name(plan: str) -> str:
     """Give the name of a plan back if it can be part of a key.
 
     Raises:
         ConfigurationError: Where it cannot.
     """
-    if not _PLAN.match(plan):
+    if not is_plan_name(plan):
         raise ConfigurationError(
             "not a name for a plan",
             hint="Use lower-case letters, digits and `-`, at most 63, beginning with a letter or digit.",
@@ -66,6 +72,21 @@ def check_plan_name(plan: str) -> str:
 def backups_prefix(plan: str) -> str:
     """Where the backups of a plan are."""
     return f"{check_plan_name(plan)}/backups/"
+
+
+def index_key(plan: str) -> str:
+    """The key of the index, which is only a cache."""
+    return f"{backups_prefix(plan)}.index.json"
+
+
+def holds_prefix(plan: str) -> str:
+    """Where the legal holds and pins of a plan are."""
+    return f"{check_plan_name(plan)}/holds/"
+
+
+def hold_prefix(plan: str, identifier: str) -> str:
+    """Where the legal holds and pins of one backup are: beside the backups, so that they outlive it."""
+    return f"{holds_prefix(plan)}{identifier}/"
 
 
 def backup_prefix(plan: str, identifier: str) -> str:
@@ -80,4 +101,9 @@ def manifest_key(plan: str, identifier: str) -> str:
 
 def segment_name(index: int, compression: str) -> str:
     """The name of a segment within its backup; the ending says how to unpack it without this project."""
-    return f"segment-{index:05d}{ARCHIVE_SUFFIXES[compression]}"
+    return f"{SEGMENT_PREFIX}{index:05d}{ARCHIVE_SUFFIXES[compression]}"
+
+
+def is_folder(key: str) -> bool:
+    """Whether a key is that of an empty object with which a console shows a folder."""
+    return key.endswith("/")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.core.errors import FormatError, IntegrityError, UnsupportedVersion
-from flows.core.fields import Fields
+from flows.core.errors import IntegrityError
+from flows.core.fields import Fields, parse_versioned
 from flows.core.keys import backup_prefix, manifest_key
 from flows.core.names import Namespace
 from flows.core.source import ClusterTime, Consistency, Kind, SourceIdentity
@@ -145,21 +145,9 @@ class Manifest:
             FormatError: For anything else that is not a manifest; names the field.
             IntegrityError: Where it contradicts itself.
         """
-        try:
-            value = json.loads(data)
-        except ValueError as error:
-            raise FormatError(
-                "the manifest is not JSON", hint="Restore an older backup; this manifest was damaged.", got=str(error)
-            ) from error
-        top = Fields(value, "manifest")
-        version = top.integer("format")
-        if version != FORMAT_VERSION:
-            raise UnsupportedVersion(
-                "the manifest has a format version that is not known here",
-                hint="Use the release of mongo-backup-flows that wrote it, or a newer one.",
-                expected=FORMAT_VERSION,
-                got=version,
-            )
+        top = parse_versioned(
+            data, "manifest", version=FORMAT_VERSION, damaged="Restore an older backup; this manifest was damaged."
+        )
         source = top.inner("source")
         manifest = cls(
             plan=top.text("plan"),

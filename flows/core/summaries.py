@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import nlargest
 
+from flows.core.index import BackupFacts
+from flows.core.keys import backup_time
 from flows.core.manifest import Manifest
 from flows.core.proof import NamespaceProof
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
@@ -67,6 +70,7 @@ class InventoryRow:
     segments: int | None
     consistency: str
     state: str = LISTED
+    held: tuple[str, ...] = ()  # legal holds and pins that stand, as people read them
 
     def cells(self) -> dict[str, str]:
         """The row for people."""
@@ -81,6 +85,7 @@ class InventoryRow:
             "segments": _known(self.segments, str),
             "consistency": self.consistency,
             "state": self.state,
+            "held": "; ".join(self.held) or "-",
         }
 
 
@@ -104,27 +109,45 @@ def _known(number: int | None, show: Callable[[int], str]) -> str:
     return "-" if number is None else show(number)
 
 
-def inventory_row(manifest: Manifest, *, now: datetime) -> InventoryRow:
-    """The row of one backup; its age counts from its start."""
+def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, held: tuple[str, ...]) -> InventoryRow:
+    """The row of one backup; its age counts from its start.
+
+    Args:
+        plan: Name of the plan.
+        facts: Of the backup.
+        now: For the age, aware.
+        damage: Why it does not count as verified; empty where it does.
+        held: Why it is held.
+    """
+    taken = backup_time(facts.backup)
     return InventoryRow(
-        plan=manifest.plan,
-        backup=manifest.backup,
-        taken=manifest.started,
-        age=max(now - manifest.started, timedelta(0)),
-        documents=manifest.documents,
-        bytes=manifest.bson_bytes,
-        stored_bytes=manifest.stored_bytes,
-        segments=len(manifest.segments),
-        consistency=manifest.consistency.value,
+        plan=plan,
+        backup=facts.backup,
+        taken=taken,
+        age=max(now - taken, timedelta(0)),
+        documents=facts.documents,
+        bytes=facts.bytes,
+        stored_bytes=facts.stored_bytes,
+        segments=facts.segments,
+        consistency=facts.consistency.value,
+        state=f"not verified: {damage}" if damage else LISTED,
+        held=held,
     )
 
 
 def bare_row(
-    plan: str, backup: str, *, taken: datetime, now: datetime, state: str, stored_bytes: int | None = None
+    plan: str,
+    backup: str,
+    *,
+    taken: datetime,
+    now: datetime,
+    state: str,
+    stored_bytes: int | None = None,
+    held: tuple[str, ...] = (),
 ) -> InventoryRow:
     """The row of what has no manifest that could be read."""
     age = max(now - taken, timedelta(0))
-    return InventoryRow(plan, backup, taken, age, None, None, stored_bytes, None, "-", state)
+    return InventoryRow(plan, backup, taken, age, None, None, stored_bytes, None, "-", state, held)
 
 
 def backup_page(manifest: Manifest) -> str:
@@ -334,10 +357,34 @@ def _there_now(item: RestoreItem) -> str:
     return "not known" if item.present_documents is None else format_count(item.present_documents)
 
 
+def inventory_rows(rows: Sequence[InventoryRow]) -> list[dict[str, str]]:
+    """Rows for a table that is read. Where there are too many, those with a problem and the newest are shown."""
+    shown = set(nlargest(_MOST_ROWS, rows, key=lambda row: (row.state not in {LISTED, FOREIGN}, row.taken)))
+    cells = [row.cells() for row in rows if row in shown]
+    return _more(cells, len(rows) - len(cells), "more; `python -m flows inventory` shows them all")
+
+
 def retention_rows(plan: RetentionPlan, *, dry_run: bool) -> list[dict[str, str]]:
-    """The decision for every backup, for a table."""
+    """The decision for every backup, for a table: first what goes, then what stays, each newest first."""
     gone = "would be removed" if dry_run else "removed"
-    return [{"backup": d.backup, "decision": "kept" if d.keep else gone, "reason": d.reason} for d in plan.decisions]
+    decisions = sorted(plan.decisions, key=lambda decision: decision.keep)
+    shown = [
+        {
+            "backup": d.backup,
+            "age": format_duration(d.age) if d.age >= timedelta(0) else "-",
+            "stored": _known(d.stored_bytes, format_bytes),
+            "decision": "kept" if d.keep else gone,
+            "reason": d.reason,
+        }
+        for d in decisions[:_MOST_ROWS]
+    ]
+    kept = sum(d.keep for d in decisions[_MOST_ROWS:])
+    more = len(decisions) - len(shown)
+    return _more(shown, more, f"more: {more - kept} {gone}, {kept} kept")
+
+
+def _more(shown: list[dict[str, str]], missing: int, what: str) -> list[dict[str, str]]:
+    return [*shown, {**dict.fromkeys(shown[0], ""), "backup": f"… and {missing} {what}"}] if missing else shown
 
 
 def prune_page(

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from flows.core.errors import ObjectMissing
 from flows.core.foreign import parse_foreign
-from flows.core.keys import backup_time
+from flows.core.keys import backup_time, check_plan_name, is_plan_name
 from flows.core.summaries import FOREIGN, InventoryRow, bare_row, inventory_row
-from flows.storage.repository import Repository
+from flows.storage.inventory import Inventory, Listing, take_inventory
 from flows.storage.store import ObjectStore, StoredObject
 
 
@@ -19,23 +19,29 @@ def list_repository(store: ObjectStore, plan: str | None, *, now: datetime) -> l
         store: Where to look.
         plan: A plan, or None for all.
         now: For the ages, aware.
+
+    Raises:
+        ConfigurationError: Where nothing is found and the plan could have no backups.
     """
-    plans: set[str] = set()
+    listings: dict[str, Listing] = {}
     foreign: dict[str, list[InventoryRow]] = {}
     for item in store.list(""):
         name, _, rest = item.key.partition("/")
-        if rest.startswith("backups/"):
-            plans.add(name)
-        elif (parsed := parse_foreign(item.key)) is not None:
+        if rest:
+            # Names that cannot be ours are those of other things in the bucket.
+            if plan in (None, name) and is_plan_name(name):
+                listings.setdefault(name, Listing(name)).add(item)
+        elif (parsed := parse_foreign(item.key)) is not None and plan in (None, parsed.plan):
             row = bare_row(parsed.plan, item.key, taken=parsed.taken, now=now, state=FOREIGN, stored_bytes=item.size)
             foreign.setdefault(parsed.plan, []).append(row)
     rows: list[InventoryRow] = []
-    for name in [plan] if plan is not None else sorted(plans | foreign.keys()):
+    for name in sorted(listings.keys() | foreign.keys()):
         found = foreign.get(name, [])
-        # Only what has a repository is asked for it: the names of other tools need not be ones of ours.
-        if name in plans or not found:
-            found = found + _backups(Repository(store, name), now=now)
+        if name in listings:
+            found = found + _backups(take_inventory(store, listings[name]), name, now=now)
         rows += sorted(found, key=lambda row: (row.taken, row.backup))
+    if plan is not None and not rows:
+        check_plan_name(plan)
     return rows
 
 
@@ -55,10 +61,12 @@ def find_archive(store: ObjectStore, key: str) -> StoredObject:
         ) from error
 
 
-def _backups(repository: Repository, *, now: datetime) -> list[InventoryRow]:
-    inventory = repository.inventory()
-    rows = [inventory_row(manifest, now=now) for manifest in inventory.manifests]
+def _backups(inventory: Inventory, plan: str, *, now: datetime) -> list[InventoryRow]:
+    rows = [
+        inventory_row(plan, b.facts, now=now, damage=b.damage, held=inventory.held(b.facts.backup, now))
+        for b in inventory.backups
+    ]
     for item in inventory.unreadable:
-        taken = backup_time(item.backup)
-        rows.append(bare_row(repository.plan, item.backup, taken=taken, now=now, state=f"unreadable: {item.problem}"))
+        taken, held = backup_time(item.backup), inventory.held(item.backup, now)
+        rows.append(bare_row(plan, item.backup, taken=taken, now=now, state=f"unreadable: {item.problem}", held=held))
     return rows

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from flows.core.errors import ObjectMissing, Refused
+from flows.core.errors import BackupNotFound, ObjectMissing
 from flows.core.keys import backup_time
 from flows.core.locks import lock_to_set
 from flows.core.report import format_time
 from flows.core.retention import RetentionPlan, RetentionPolicy, plan_retention
-from flows.storage.repository import Inventory, Repository
-from flows.storage.store import Leftover, Lock, Obstacle
+from flows.storage.repository import Repository
+from flows.storage.store import Leftover, Obstacle
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
     """What was removed, or would be."""
 
-    plan: RetentionPlan  # a backup that a lock keeps is one that stays
+    plan: RetentionPlan  # a backup that a lock keeps, or a hold that came since, is one that stays
     dry_run: bool
     objects: int  # removed with their backups; 0 in a dry run
     garbage_objects: int
@@ -56,7 +59,8 @@ def prune_repository(
 ) -> PruneReport:
     """Decide from the inventory in the store, then remove, oldest first.
 
-    What Object Lock protects stays, and the report says until when: that is no error.
+    Nothing goes on the word of the index: the manifests of the backups for which others go are read before. What
+    Object Lock protects stays, and the report says until when: that is no error.
 
     Args:
         repository: The backups of one plan.
@@ -67,42 +71,48 @@ def prune_repository(
         lock_days: For how long backups of this store are locked; those that stay are locked anew. None: they are not.
 
     Raises:
-        Refused: Where a manifest cannot be read: nothing tells then which backup is the last good one.
+        Refused: Where a manifest cannot be read: nothing tells then which backup is the last good one. A dry run shows
+            that as a reason.
     """
     inventory = repository.inventory()
-    if inventory.unreadable:
-        raise Refused(
-            "a manifest in this repository cannot be read, so nothing is pruned",
-            hint="Find out what damaged it; when its backup is given up, delete its objects by hand.",
-            plan=repository.plan,
-            backups=[item.backup for item in inventory.unreadable],
-        )
-    plan = plan_retention([manifest.backup for manifest in inventory.manifests], policy, now=now)
+    plan = plan_retention(inventory.candidates(now), policy, now=now)
+    wrong = not dry_run and bool(plan.remove) and not repository.bears_out(inventory, plan.relied_on)
+    if wrong:
+        # One that was wrong once is believed in nothing.
+        logger.warning("the index of %s is not what the manifests say, so all of them are read", repository.plan)
+        inventory = repository.inventory(use_index=False)
+        plan = plan_retention(inventory.candidates(now), policy, now=now)
     garbage = repository.garbage(inventory, now=now, grace=grace)
-    # Looked at before anything is deleted: a backup that stays listed has to stay whole.
-    locks = {backup: lock for backup in plan.remove if (lock := repository.lock(backup)) and lock.holds(now)}
+    # Looked at before anything is deleted: a backup that stays listed has to stay whole. That is a request for each,
+    # so a dry run does it only where locks are to be expected.
+    locks = not dry_run or lock_days is not None
+    stays = {
+        backup: _locked(lock.until)
+        for backup in (plan.remove if locks else ())
+        if (lock := repository.lock(backup)) is not None and lock.holds(now)
+    }
     objects, locked = 0, 0
     leftovers: list[Leftover] = []
-    warnings: list[str] = []
-    if lock_days is not None and lock_days > policy.days:
-        warnings.append(
-            f"backups are locked for {lock_days} days and kept for {policy.days}: they stay until their locks end"
-        )
+    warnings = [] if lock_days is None else _lock_warnings(lock_days, policy)
     if not dry_run:
+        plan.check_readable(repository.plan)
         if lock_days is not None:
-            locked = _lock_anew(repository, inventory, plan, policy, now=now, days=lock_days, warnings=warnings)
+            locked = _lock_anew(repository, plan, policy, now=now, days=lock_days, warnings=warnings)
         for backup in plan.remove:
-            if backup in locks:
+            if backup in stays:
                 continue
-            removal = repository.delete(backup)
-            if removal.whole:  # the credentials may not see locks, and met one
-                locks[backup] = Lock("", removal.leftovers[0].until)
-                continue
-            objects += removal.objects
-            leftovers += removal.leftovers
+            removal = repository.delete(backup, now=now)
+            if removal.held:
+                stays[backup] = "held since this was decided"
+            elif removal.whole:  # the credentials may not see locks, and met one
+                stays[backup] = _locked(removal.leftovers[0].until)
+            else:
+                objects += removal.objects
+                leftovers += removal.leftovers
+        repository.index(inventory, without=set(plan.remove) - stays.keys(), anew=wrong)
         leftovers += repository.sweep(garbage)
     return PruneReport(
-        _keeping(plan, locks),
+        _staying(plan, stays),
         dry_run,
         objects,
         len(garbage.objects),
@@ -114,9 +124,16 @@ def prune_repository(
     )
 
 
+def _lock_warnings(lock_days: int, policy: RetentionPolicy) -> list[str]:
+    if not policy.days:
+        return [f"backups are locked for {lock_days} days: those that no rule keeps stay until their locks end"]
+    if lock_days > policy.days:
+        return [f"backups are locked for {lock_days} days and kept for {policy.days}: they stay until their locks end"]
+    return []
+
+
 def _lock_anew(
     repository: Repository,
-    inventory: Inventory,
     plan: RetentionPlan,
     policy: RetentionPolicy,
     *,
@@ -125,38 +142,36 @@ def _lock_anew(
     warnings: list[str],
 ) -> int:
     """Give the backups that stay longer locks where theirs end soon; how many that were."""
-    keep = set(plan.keep)
     longer = 0
-    for manifest in inventory.manifests:
-        if manifest.backup not in keep:
-            continue
+    for backup in plan.keep:
         # Beyond its days a backup is kept for a reason that has no date.
-        given_up = backup_time(manifest.backup) + timedelta(days=policy.days)
-        lock = repository.lock(manifest.backup)
+        given_up = backup_time(backup) + timedelta(days=policy.days)
+        lock = repository.lock(backup)
         until = lock_to_set(lock.until if lock else None, given_up if given_up > now else None, now=now, days=days)
         if until is None:
             continue
         try:
-            repository.extend_lock(manifest, until)
+            repository.extend_lock(repository.manifest(backup), until)
             longer += 1
+        except BackupNotFound:
+            warnings.append(f"{backup} could not be locked: it is gone since this was decided")
         except ObjectMissing as error:
-            warnings.append(f"{manifest.backup} could not be locked, an object is missing: {error.facts['key']}")
+            warnings.append(f"{backup} could not be locked, an object is missing: {error.facts['key']}")
     return longer
 
 
-def _keeping(plan: RetentionPlan, locks: Mapping[str, Lock]) -> RetentionPlan:
-    """The plan with the backups that locks keep among those that stay."""
-    return RetentionPlan(
-        tuple(
+def _staying(plan: RetentionPlan, stays: Mapping[str, str]) -> RetentionPlan:
+    """The plan with the backups that something else keeps among those that stay."""
+    return replace(
+        plan,
+        decisions=tuple(
             replace(
-                decision,
-                keep=True,
-                reason=f"{decision.reason}; stays whole, because it is {_locked(locks[decision.backup].until)}",
+                decision, keep=True, reasons=(*decision.reasons, f"stays whole, because it is {stays[decision.backup]}")
             )
-            if decision.backup in locks
+            if decision.backup in stays
             else decision
             for decision in plan.decisions
-        )
+        ),
     )
 
 

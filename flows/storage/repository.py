@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
-from flows.core.errors import (
-    BackupError,
-    BackupNotFound,
-    IntegrityError,
-    ObjectMissing,
-    Refused,
-    StoreDenied,
-    StoreError,
+from flows.core.errors import BackupNotFound, IntegrityError, ObjectMissing, Refused, StoreDenied, StoreError
+from flows.core.holds import HoldRequest, Holds
+from flows.core.index import IndexEntry, write_index
+from flows.core.keys import (
+    MANIFEST_NAME,
+    backup_prefix,
+    backup_time,
+    backups_prefix,
+    holds_prefix,
+    index_key,
+    is_backup_id,
+    is_folder,
+    manifest_key,
 )
-from flows.core.keys import backup_prefix, backup_time, backups_prefix, is_backup_id, manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
+from flows.storage.holds import change_holds, read_holds
+from flows.storage.inventory import Inventory, Listing, read_facts, take_inventory
+from flows.storage.manifests import read_manifest
 from flows.storage.store import Leftover, Lock, ObjectStore, Obstacle, PendingUpload, StoredObject
 
 LATEST = "latest"
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A listed backup whose manifest cannot be used."""
-
-    backup: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """What is in the repository of a plan, oldest first."""
-
-    manifests: tuple[Manifest, ...]
-    unreadable: tuple[Unreadable, ...]
-    garbage: tuple[StoredObject, ...]  # objects that belong to no backup
+# Fewer manifests than these are read rather than written about: so small repositories have no index, and that of a
+# large one is not written at each backup.
+_INDEX_AFTER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,7 @@ class Removal:
     objects: int  # whose data is gone
     leftovers: tuple[Leftover, ...]
     whole: bool = False  # its manifest is locked, so nothing of it was deleted
+    held: bool = False  # somebody holds it, so it is there as before
 
 
 class Repository:
@@ -71,7 +70,7 @@ class Repository:
 
     def backup_ids(self) -> list[str]:
         """Ids of all listed backups, oldest first: those that have a manifest."""
-        return sorted(self._listed(self._objects()))
+        return sorted(self._listed())
 
     def newest_before(self, moment: datetime) -> str:
         """Id of the newest backup whose data is not younger than a moment.
@@ -105,51 +104,74 @@ class Repository:
             BackupNotFound: Where there is none.
             FormatError, IntegrityError: Where the manifest cannot be used.
         """
-        if backup == LATEST:
-            ids = self.backup_ids()
-            if not ids:
-                raise BackupNotFound(
-                    "there is no backup of this plan",
-                    hint="Check the plan and the store; the inventory flow lists what is there.",
-                    plan=self.plan,
-                    store=self._store.location,
-                )
-            backup = ids[-1]
-        try:
-            data = self._store.get(manifest_key(self.plan, backup), limit=MANIFEST_LIMIT_BYTES)
-        except ObjectMissing as error:
+        return read_manifest(self._store, self.plan, self._named(backup))
+
+    def change_holds(self, backup: str, request: HoldRequest, *, at: datetime) -> tuple[str, Holds]:
+        """Set or lift a hold of a backup, see `change_holds`; gives its id and all its holds.
+
+        Args:
+            backup: An id, or `latest` for the newest backup.
+            request: What to do.
+            at: Now, aware.
+        """
+        found = self._named(backup)
+        backup_time(found)  # refuses what is no id: it becomes part of a key
+        return found, change_holds(self._store, self.plan, found, request, at=at)
+
+    def _named(self, backup: str) -> str:
+        if backup != LATEST:
+            return backup
+        ids = self.backup_ids()
+        if not ids:
             raise BackupNotFound(
-                "no such backup in this plan",
-                hint="The inventory flow lists the ids; `latest` is the newest.",
+                "there is no backup of this plan",
+                hint="Check the plan and the store; the inventory flow lists what is there.",
                 plan=self.plan,
                 store=self._store.location,
-                got=backup,
-            ) from error
-        manifest = Manifest.from_json(data)
-        if (manifest.plan, manifest.backup) != (self.plan, backup):
-            raise IntegrityError(
-                "a manifest names another backup than the one that it is stored under",
-                hint="Somebody copied or moved it within the bucket; restore an older backup and find out who.",
-                expected=f"{self.plan}/{backup}",
-                got=f"{manifest.plan}/{manifest.backup}",
             )
-        return manifest
+        return ids[-1]
 
-    def inventory(self) -> Inventory:
-        """Read all manifests, and see what else is there."""
-        objects = self._objects()
-        listed = self._listed(objects)
-        manifests: list[Manifest] = []
-        unreadable: list[Unreadable] = []
-        for backup in sorted(listed):
-            try:
-                manifests.append(self.manifest(backup))
-            except BackupError as error:
-                if error.retryable:
-                    raise
-                unreadable.append(Unreadable(backup, str(error)))
-        garbage = tuple(item for item in objects if self._backup_of(item.key) not in listed)
-        return Inventory(tuple(manifests), tuple(unreadable), garbage)
+    def inventory(self, *, use_index: bool = True) -> Inventory:
+        """List the backups, and what else is there.
+
+        Args:
+            use_index: Whether to believe the index where it fits the listing; else every manifest is read.
+        """
+        listing = Listing(self.plan)
+        for item in chain(self._store.list(self._prefix), self._store.list(holds_prefix(self.plan))):
+            listing.add(item)
+        return take_inventory(self._store, listing, use_index=use_index)
+
+    def bears_out(self, inventory: Inventory, backups: Iterable[str]) -> bool:
+        """Really read the manifests of some backups: whether they are what the inventory has of them from the index.
+
+        Args:
+            inventory: Just taken.
+            backups: Ids of backups in it.
+        """
+        wanted = set(backups)
+        believed = {b.facts.backup: b.facts for b in inventory.backups if b.indexed and b.facts.backup in wanted}
+        return read_facts(self._store, self.plan, believed) == believed
+
+    def index(self, inventory: Inventory, *, without: Iterable[str], anew: bool) -> None:
+        """Write the index where that will save many reads.
+
+        Credentials that may not write it are fine: it is only a cache.
+
+        Args:
+            inventory: What was found.
+            without: Ids of backups that have been removed since.
+            anew: Write it whatever it saves: the one that is there is wrong.
+        """
+        gone = set(without)
+        kept = [listed for listed in inventory.backups if listed.facts.backup not in gone]
+        if not anew and sum(not listed.indexed for listed in kept) < _INDEX_AFTER:
+            return
+        entries = (IndexEntry(listed.manifest.size, listed.manifest.modified, listed.facts) for listed in kept)
+        try:
+            self._store.put(index_key(self.plan), write_index(self.plan, entries))
+        except StoreDenied as error:
+            logger.warning("the index of %s is not written: %s", self.plan, error.message)
 
     def prepare(self, backup: str, *, lock_until: datetime | None = None) -> tuple[str, ...]:
         """See that a backup can be written: the store works, and nothing is stored under this id.
@@ -207,20 +229,14 @@ class Repository:
         """
         manifest.check()
         data = manifest.to_json()
-        if not self._same(manifest.key, data):
+        if self._get(manifest.key) != data:
             self._store.put(manifest.key, data, if_absent=True, lock_until=lock_until)
-            if not self._same(manifest.key, data):
+            if self._get(manifest.key) != data:
                 raise IntegrityError(
                     "the store took the manifest and has something else",
                     hint="Check the store, then run the backup again; this one must not be relied on.",
                     key=manifest.key,
                 )
-
-    def _same(self, key: str, data: bytes) -> bool:
-        try:
-            return self._store.get(key, limit=MANIFEST_LIMIT_BYTES) == data
-        except ObjectMissing:
-            return False
 
     def whole(self, backup: str) -> Manifest:
         """Read a manifest, and see that the objects of the backup are there in full size.
@@ -260,14 +276,28 @@ class Repository:
         # The manifest last: its lock tells how long all of the backup is locked.
         self._store.extend_lock([*map(manifest.segment_key, manifest.segments), manifest.key], until)
 
-    def delete(self, backup: str) -> Removal:
-        """Remove a backup. Safe to repeat after a crash."""
+    def delete(self, backup: str, *, now: datetime) -> Removal:
+        """Remove a backup, unless it is held or locked. Safe to repeat after a crash.
+
+        Args:
+            backup: Its id.
+            now: For holds that end by themselves, aware.
+        """
+        key = manifest_key(self.plan, backup)
+        manifest = self._get(key)
+        if read_holds(self._store, self.plan, backup).reasons(now):
+            return Removal(0, (), held=True)
         # The manifest first: a crash then leaves segments that no backup names, which cost money until they are
         # swept, and never a listed backup that cannot be restored.
-        left = self._store.delete([manifest_key(self.plan, backup)])
+        left = self._store.delete([key])
         if any(item.why is Obstacle.LOCKED for item in left):
             return Removal(0, left, whole=True)  # still listed, so it has to stay so
-        rest = [item.key for item in self._store.list(backup_prefix(self.plan, backup))]
+        # Whoever set a hold since then and found the manifest still there was told that it stands.
+        if manifest is not None and read_holds(self._store, self.plan, backup).reasons(now):
+            self._store.put(key, manifest, if_absent=True)
+            return Removal(0, (), held=True)
+        objects = self._store.list(backup_prefix(self.plan, backup))
+        rest = [item.key for item in objects if not is_folder(item.key)]
         left += self._store.delete(rest)
         return Removal(len(rest) + 1 - len(left), left)
 
@@ -281,7 +311,11 @@ class Repository:
                 a backup that is being written look the same.
         """
         return Garbage(
-            tuple(item for item in inventory.garbage if now - item.modified >= grace),
+            tuple(
+                item
+                for item in inventory.garbage
+                if now - item.modified >= grace and not inventory.held(self._backup_of(item.key), now)
+            ),
             tuple(u for u in self._store.uploads(self._prefix) if now - u.started >= grace),
         )
 
@@ -289,23 +323,26 @@ class Repository:
         """Remove garbage, and say what of it lives on. Looks again first: a backup committed since is left alone."""
         left: tuple[Leftover, ...] = ()
         if garbage.objects:
-            listed = self._listed(self._objects())
+            listed = self._listed()
             left = self._store.delete([item.key for item in garbage.objects if self._backup_of(item.key) not in listed])
         for upload in garbage.uploads:
             self._store.abort(upload)
         return left
 
-    def _objects(self) -> list[StoredObject]:
-        return list(self._store.list(self._prefix))
-
-    def _listed(self, objects: list[StoredObject]) -> set[str]:
-        return set(self._manifest_ids(objects))
-
-    def _manifest_ids(self, objects: list[StoredObject]) -> Iterator[str]:
-        for item in objects:
-            backup = self._backup_of(item.key)
-            if is_backup_id(backup) and item.key == manifest_key(self.plan, backup):
-                yield backup
+    def _listed(self) -> set[str]:
+        return {
+            backup
+            for item in self._store.list(self._prefix)
+            if item.key.endswith(MANIFEST_NAME)
+            and is_backup_id(backup := self._backup_of(item.key))
+            and item.key == manifest_key(self.plan, backup)
+        }
 
     def _backup_of(self, key: str) -> str:
         return key.removeprefix(self._prefix).partition("/")[0]
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self._store.get(key, limit=MANIFEST_LIMIT_BYTES)
+        except ObjectMissing:
+            return None

@@ -60,15 +60,48 @@ class Overlap(StrEnum):
 
 
 class Retention(BaseModel):
-    """How long backups are kept."""
+    """How long backups are kept. A backup that one of the rules keeps stays; a rule that is 0 is off."""
 
     model_config = ConfigDict(extra="forbid")
 
-    days: int = Field(default=7, description="A backup is kept until it is this many days old.")
+    days: int = Field(default=7, description="A backup is kept until it is this many days old, of 24 hours each.")
     at_least: int = Field(
         default=3,
         title="Never fewer than",
-        description="So many of the newest backups are never removed, whatever their age.",
+        description="So many of the newest backups that are verified are never removed, whatever their age.",
+    )
+    last: int = Field(
+        default=0, title="Newest", description="So many of the newest backups are kept, whatever their age. 0 is off."
+    )
+    hourly: int = Field(
+        default=0,
+        title="Hours",
+        description="24 keeps one backup, the newest, of each of the last 24 hours that have one. 0 is off.",
+    )
+    daily: int = Field(
+        default=0,
+        title="Calendar days",
+        description="14 keeps one backup, the newest, of each of the last 14 days that have one. 0 is off.",
+    )
+    weekly: int = Field(
+        default=0,
+        title="Weeks",
+        description="8 keeps one backup, the newest, of each of the last 8 weeks that have one. 0 is off.",
+    )
+    monthly: int = Field(
+        default=0,
+        title="Months",
+        description="12 keeps one backup, the newest, of each of the last 12 months that have one. 0 is off.",
+    )
+    yearly: int = Field(
+        default=0,
+        title="Years",
+        description="10 keeps one backup, the newest, of each of the last 10 years that have one. 0 is off.",
+    )
+    time_zone: str = Field(
+        default="UTC",
+        title="Time zone",
+        description="Where hours, days, weeks, months and years begin, such as Europe/Berlin.",
     )
     garbage_after_hours: float = Field(
         default=12,
@@ -81,9 +114,9 @@ class Retention(BaseModel):
         """The rules, checked.
 
         Raises:
-            ConfigurationError: For rules that make no sense, such as zero days.
+            ConfigurationError: For rules that make no sense, such as none.
         """
-        return RetentionPolicy(days=self.days, at_least=self.at_least)
+        return RetentionPolicy(**self.model_dump(exclude={"garbage_after_hours"}))
 
     def grace(self) -> timedelta:
         """How old garbage must be."""

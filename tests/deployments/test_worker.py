@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
+    "hold/hold",
     "inventory/inventory",
     "probe/probe",
     "prune/prune",

@@ -26,8 +26,8 @@ from tests.support.flow_runs import run_flow, task_runs
 Client = MongoClient[dict[str, Any]]
 
 NO_RETENTION = (
-    "retention in days is out of range (got=0)\n"
-    "HINT: Give 1 to 36500 days: how old a backup may get before it is removed."
+    "a retention without any rule is refused: it would keep nothing but the newest few\n"
+    "HINT: Set at least one of days, last, hourly, daily, weekly, monthly, yearly."
 )
 IN_FLIGHT = (
     "the number of segments in flight is out of range (expected='1 to 16', got=0)\n"

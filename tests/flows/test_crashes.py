@@ -273,7 +273,7 @@ def test_the_run_after_a_kill_succeeds_and_cleans_up(ward: Ward, continued: dict
     assert (inventory.garbage, inventory.unreadable) == ((), ())
     # The new one, and the one of the killed run where that had come to exist.
     existed = NEW in next(kill.listed for kill in KILLS if kill.plan == plan)
-    backups = [manifest.backup for manifest in inventory.manifests]
+    backups = [listed.facts.backup for listed in inventory.backups]
     assert len(backups) == 1 + existed
     assert not set(backups) & set(OLD)
     for backup in backups:

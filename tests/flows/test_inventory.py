@@ -47,6 +47,7 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
         "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency", "state",
+        "held",
     ]  # fmt: skip
     assert made in lines[2]
     (repo.folder / "default" / "backups" / made / "manifest.json").write_text("{")
@@ -93,8 +94,8 @@ def test_archives_of_mongodump_are_no_part_of_retention_and_never_removed(invoic
     assert report.garbage_objects == 1
     assert [name for name in repo.files if "/" not in name] == keys
     # Not even where nothing else is left to keep.
-    repo.repository.delete(made[0])
-    repo.repository.delete(made[1])
+    for backup in made:
+        repo.repository.delete(backup, now=datetime.now(UTC))
     assert prune(retention=Retention(days=1, garbage_after_hours=0), dry_run=False).plan.decisions == ()
     assert repo.files == keys
 

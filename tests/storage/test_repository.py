@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import bson
 import pytest
 
 from flows.core.errors import (
@@ -21,91 +18,23 @@ from flows.core.errors import (
     StoreError,
 )
 from flows.core.keys import backup_id
-from flows.core.manifest import Manifest
-from flows.core.retention import RetentionPolicy
 from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore
-from flows.storage.pruning import prune_repository
 from flows.storage.repository import Repository
-from flows.storage.store import Leftover, StoredObject
 from flows.storage.transfer import confirm_stored, fetch_segment
-from tests.support.samples import STARTED, collection, entry, manifest, segment
-
-INVOICES = collection("mpg.invoices")
-ONE = bson.encode({"_id": 1})
-DATA = b"stored"
-SHA256 = hashlib.sha256(DATA).hexdigest()
-NOW = STARTED + timedelta(days=30)
-
-
-class Crash(BaseException):
-    """Not an Exception, so that no handler can pretend to have survived it."""
-
-
-class CrashingStore(MemoryStore):
-    """A store whose user dies at the write of this number, before or after it took effect."""
-
-    def __init__(self, inner: MemoryStore, crash_at: int, *, after: bool) -> None:
-        super().__init__()
-        vars(self).update(vars(inner))  # the same objects
-        self._left = crash_at
-        self._after = after
-
-    def _write(self, act: Callable[[], object]) -> None:
-        dies = self._left == 0
-        self._left -= 1
-        if dies and not self._after:
-            raise Crash
-        act()
-        if dies:
-            raise Crash
-
-    def put(  # also what uploads a file
-        self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None
-    ) -> None:
-        self._write(lambda: super(CrashingStore, self).put(key, data, if_absent=if_absent, lock_until=lock_until))
-
-    def delete(self, keys: Iterable[str]) -> tuple[Leftover, ...]:
-        left: list[Leftover] = []
-        for key in keys:  # a store deletes one after the other, and may stop anywhere
-            self._write(lambda key=key: left.extend(super(CrashingStore, self).delete([key])))  # type: ignore[misc]
-        return tuple(left)
-
-
-def backup_at(started: datetime, segments: int = 2) -> Manifest:
-    parts = [segment(i, entry(INVOICES, ONE), data=DATA, sha256=SHA256) for i in range(segments)]
-    return manifest([INVOICES], parts, started=started)
-
-
-def take(store: MemoryStore, made: Manifest, folder: Path) -> None:
-    """The writes of a backup, in their order."""
-    repository = Repository(store, made.plan)
-    repository.prepare(made.backup)
-    path = folder / "segment"
-    path.write_bytes(DATA)
-    for part in made.segments:
-        key = made.segment_key(part)
-        store.put_file(key, path)
-        confirm_stored(store, key, path, sha256=SHA256, size=len(DATA), progress=lambda _: None)
-    repository.commit(made)
-
-
-def assert_every_listed_backup_is_whole(store: MemoryStore, folder: Path) -> list[str]:
-    repository = Repository(store, "mpg")
-    for backup in repository.backup_ids():
-        found = repository.whole(backup)
-        for part in found.segments:
-            key = found.segment_key(part)
-            fetch_segment(store, key, folder / "got", sha256=part.sha256, size=part.bytes, progress=lambda _: None)
-    return repository.backup_ids()
-
-
-def prune(
-    store: MemoryStore, *, now: datetime = NOW, days: int = 7, dry_run: bool = False, grace_hours: float = 0
-) -> None:
-    policy = RetentionPolicy(days=days, at_least=1)
-    repository = Repository(store, "mpg")
-    prune_repository(repository, policy, now=now, grace=timedelta(hours=grace_hours), dry_run=dry_run)
+from tests.support.repositories import (
+    DATA,
+    NOW,
+    SHA256,
+    CountingStore,
+    Crash,
+    CrashingStore,
+    assert_every_listed_backup_is_whole,
+    backup_at,
+    prune,
+    take,
+)
+from tests.support.samples import STARTED
 
 
 @pytest.fixture
@@ -172,21 +101,13 @@ def test_a_dry_run_removes_nothing(store: MemoryStore, tmp_path: Path) -> None:
     assert [item.key for item in store.list("")] == before
 
 
-class CountingStore(MemoryStore):
-    lists = 0
-
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        self.lists += 1
-        return super().list(prefix)
-
-
-def test_a_prune_that_removes_nothing_lists_once(tmp_path: Path) -> None:
+def test_a_prune_that_removes_nothing_lists_backups_and_holds_once(tmp_path: Path) -> None:
     """Stores bill each listing, and some hash every object for it."""
     store = CountingStore()
     take(store, backup_at(NOW - timedelta(days=1)), tmp_path)
-    store.lists = 0
+    store.requests.clear()
     prune(store)
-    assert store.lists == 1
+    assert store.requests["list"] == 2
 
 
 def test_a_backup_committed_while_garbage_was_listed_is_left_alone(store: MemoryStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun, Log, State, TaskRun
+from prefect.client.schemas.objects import Artifact, FlowRun, Log, State, TaskRun
 
 _PATIENCE_SECONDS = 30.0
 
@@ -86,10 +87,21 @@ def flow_run_record(run: UUID) -> FlowRun:
 
 def page(run: UUID) -> str:
     """The newest page that a flow run has left."""
+    return str(_artifacts(run, "markdown")[-1].data)
+
+
+def table(run: UUID) -> list[dict[str, str]]:
+    """The newest table that a flow run has left."""
+    rows: list[dict[str, str]] = json.loads(str(_artifacts(run, "table")[-1].data))
+    return rows
+
+
+def _artifacts(run: UUID, kind: str) -> list[Artifact]:
+    """Oldest first."""
     with get_client(sync_client=True) as client:
         only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
-        pages = [a for a in client.read_artifacts(artifact_filter=only) if a.type == "markdown"]
-    return str(max(pages, key=lambda artifact: str(artifact.created)).data)
+        found = [artifact for artifact in client.read_artifacts(artifact_filter=only) if artifact.type == kind]
+    return sorted(found, key=lambda artifact: str(artifact.created))
 
 
 def logged(run: UUID) -> list[str]:

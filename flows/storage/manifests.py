@@ -1,0 +1,52 @@
+"""The manifest of a backup in a store: whether it is there, and what is in it."""
+
+from __future__ import annotations
+
+from flows.core.errors import BackupNotFound, IntegrityError, ObjectMissing
+from flows.core.keys import manifest_key
+from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
+from flows.storage.store import ObjectStore
+
+
+def check_listed(store: ObjectStore, plan: str, backup: str) -> None:
+    """See that a backup exists, whether its manifest can be read or not.
+
+    Raises:
+        BackupNotFound: Where it does not.
+    """
+    try:
+        store.head(manifest_key(plan, backup))
+    except ObjectMissing as error:
+        raise _no_such_backup(store, plan, backup) from error
+
+
+def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
+    """Read the manifest of a backup.
+
+    Raises:
+        BackupNotFound: Where there is none.
+        FormatError, IntegrityError: Where the manifest cannot be used.
+    """
+    try:
+        data = store.get(manifest_key(plan, backup), limit=MANIFEST_LIMIT_BYTES)
+    except ObjectMissing as error:
+        raise _no_such_backup(store, plan, backup) from error
+    manifest = Manifest.from_json(data)
+    if (manifest.plan, manifest.backup) != (plan, backup):
+        raise IntegrityError(
+            "a manifest names another backup than the one that it is stored under",
+            hint="Somebody copied or moved it within the bucket; restore an older backup and find out who.",
+            expected=f"{plan}/{backup}",
+            got=f"{manifest.plan}/{manifest.backup}",
+        )
+    return manifest
+
+
+def _no_such_backup(store: ObjectStore, plan: str, backup: str) -> BackupNotFound:
+    return BackupNotFound(
+        "no such backup in this plan",
+        hint="The inventory flow lists the ids; `latest` is the newest.",
+        plan=plan,
+        store=store.location,
+        got=backup,
+    )

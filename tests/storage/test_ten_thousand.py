@@ -1,0 +1,140 @@
+"""Ten thousand backups in one repository: how many requests it takes, and how much memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from flows.core.index import BackupFacts, IndexEntry, write_index
+from flows.core.keys import backup_id, index_key
+from flows.storage.listing import list_repository
+from flows.storage.memory import MemoryStore
+from flows.storage.repository import Repository
+from flows.storage.s3 import S3Store
+from tests.storage.conftest import MIB, Server
+from tests.support.repositories import DATA, NOW, CountingStore, HookedStore, backup_at, plant, prune
+from tests.support.samples import STARTED, collection, entry, manifest, segment
+
+NUMBER = 10_000
+MODEL = backup_at(STARTED, segments=1)
+IDS = [backup_id(NOW - timedelta(hours=hour)) for hour in range(NUMBER, 0, -1)]
+RULES = {"days": 30, "daily": 60, "monthly": 24, "yearly": 5, "at_least": 3, "grace_hours": 12}
+# Of what these rules keep those that others go for: 60 days, to 2026-02-05; the newest of the twelve months before
+# February, of which one is the newest of its year; and two more of the newest three.
+RELIED_ON = 60 + 12 + 2
+PAGES = 2 * NUMBER // 1000  # of a listing: each backup has a manifest and a segment
+
+
+def objects() -> dict[str, bytes]:
+    """By key."""
+    data = MODEL.to_json()
+    found = {}
+    for backup in IDS:
+        folder = f"mpg/backups/{backup}"
+        found[f"{folder}/manifest.json"] = data.replace(MODEL.backup.encode(), backup.encode())
+        found[f"{folder}/segment-00000.archive.gz"] = DATA
+    return found
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    store = CountingStore(MemoryStore(clock=lambda: NOW))
+    for key, data in objects().items():
+        store.put(key, data)
+    store.requests.clear()
+    return store
+
+
+def test_the_requests_of_ten_thousand_backups(store: CountingStore) -> None:
+    def requests(act: Callable[[], object]) -> Counter[str]:
+        store.requests.clear()
+        act()
+        return store.requests
+
+    # Without an index each manifest is read; whoever may write then makes one.
+    assert requests(lambda: list_repository(store, "mpg", now=NOW)) == {"list": PAGES, "get": NUMBER}
+    assert requests(lambda: prune(store, days=36_500)) == {"list": PAGES + 1, "get": NUMBER, "put": 1}
+    # With one: its object makes the listing a page longer, holds are a listing of their own.
+    assert requests(lambda: list_repository(store, "mpg", now=NOW)) == {"list": PAGES + 1, "get": 1}
+    assert requests(lambda: prune(store, dry_run=True, **RULES)) == {"list": PAGES + 2, "get": 1}
+    assert requests(lambda: Repository(store, "mpg").manifest("latest")) == {"list": PAGES + 1, "get": 1}
+
+    # The seventeen backups of 416 days and more go; each is an hour older than the next.
+    rules = {**RULES, "days": 416}
+    plan = prune(store, dry_run=True, **rules).plan
+    assert (len(plan.remove), len(plan.relied_on)) == (17, RELIED_ON)
+    # Of each that goes: lock looked at, manifest read, holds listed, manifest deleted, holds listed again; the rest is
+    # listed and deleted.
+    assert requests(lambda: prune(store, **rules)) == {
+        "list": PAGES + 2 + 3 * 17,
+        "get": 1 + RELIED_ON + 17,
+        "delete": 2 * 17,
+        "lock": 17,
+    }
+    # The index still has them, and is good enough.
+    assert requests(lambda: list_repository(store, "mpg", now=NOW)) == {"list": PAGES, "get": 1}
+
+
+def peak_memory(act: Callable[[], object]) -> int:
+    """[bytes] while something is done."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_memory_of_ten_thousand_backups(store: CountingStore) -> None:
+    assert peak_memory(lambda: list_repository(store, "mpg", now=NOW)) < 40 * MIB
+
+
+def test_no_more_manifests_are_in_memory_than_are_read_at_a_time() -> None:
+    infos = [collection(f"mpg.c{i:03d}") for i in range(100)]
+    store = MemoryStore()
+    for hour in range(60):
+        started = STARTED + timedelta(hours=hour)
+        plant(store, manifest(infos, [segment(0, *(entry(info, b"") for info in infos))], started=started))
+    readers = []
+
+    def look(kind: str, key: str) -> None:
+        if kind == "get":
+            time.sleep(0.01)  # stands for the network; meanwhile others begin
+            readers.append(sum(thread.name.startswith("inventory") for thread in threading.enumerate()))
+
+    slow = Repository(HookedStore(store, look), "mpg")
+    of_one = peak_memory(lambda: slow.manifest("latest"))
+    assert peak_memory(slow.inventory) < 10 * of_one
+    assert max(readers) == 8
+
+
+def test_ten_thousand_backups_in_a_real_store(rclone: Server) -> None:
+    assert rclone.folder is not None
+    for key, data in objects().items():
+        path = rclone.folder / "backups" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    client, requests = rclone.client(), Counter[str]()
+    client.meta.events.register("before-send.s3", lambda event_name, **_: requests.update([event_name.split(".")[-1]]))
+    store = S3Store(client, rclone.bucket, "backups", rclone.profile)
+    facts = {backup: dataclasses.replace(BackupFacts.of(MODEL), backup=backup) for backup in IDS}
+    manifests = [item for item in store.list("mpg/backups") if item.key.endswith("/manifest.json")]
+    entries = (IndexEntry(item.size, item.modified, facts[item.key.split("/")[2]]) for item in manifests)
+    store.put(index_key("mpg"), write_index("mpg", entries))
+
+    requests.clear()
+    rows = list_repository(store, "mpg", now=NOW)
+    assert [row.backup for row in rows] == IDS
+    assert {row.state for row in rows} == {"listed"}
+    assert requests == {"ListObjectsV2": PAGES + 1, "GetObject": 1}
+    requests.clear()
+    plan = prune(store, dry_run=True, **RULES).plan
+    assert len(plan.remove) > 9_000
+    assert requests == {"ListObjectsV2": PAGES + 2, "GetObject": 1, "ListMultipartUploads": 1}
