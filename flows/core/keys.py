@@ -12,6 +12,7 @@ _PLAN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
 MANIFEST_NAME = "manifest.json"
 ARCHIVE_SUFFIXES = {"gzip": ".archive.gz", "zstd": ".archive.zst", "none": ".archive"}
+ENCRYPTED_SUFFIX = ".age"
 
 
 def backup_id(started: datetime) -> str:
@@ -78,6 +79,6 @@ def manifest_key(plan: str, identifier: str) -> str:
     return backup_prefix(plan, identifier) + MANIFEST_NAME
 
 
-def segment_name(index: int, compression: str) -> str:
+def segment_name(index: int, compression: str, *, encrypted: bool) -> str:
     """The name of a segment within its backup; the ending says how to unpack it without this project."""
-    return f"segment-{index:05d}{ARCHIVE_SUFFIXES[compression]}"
+    return f"segment-{index:05d}{ARCHIVE_SUFFIXES[compression]}{ENCRYPTED_SUFFIX if encrypted else ''}"
