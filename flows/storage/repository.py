@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flows.core.errors import BackupError, BackupNotFound, IntegrityError, ObjectMissing, Refused, StoreError
+from flows.core.errors import (
+    BackupError,
+    BackupNotFound,
+    FormatError,
+    IntegrityError,
+    ObjectMissing,
+    Refused,
+    StoreError,
+)
 from flows.core.keys import backup_prefix, backup_time, backups_prefix, is_backup_id, manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from flows.storage.store import ObjectStore, PendingUpload, StoredObject
@@ -108,11 +116,16 @@ class Repository:
                 store=self._store.location,
                 got=backup,
             ) from error
-        manifest = Manifest.from_json(data)
+        try:
+            manifest = Manifest.from_json(data)
+        except (FormatError, IntegrityError) as error:
+            error.facts["key"] = manifest_key(self.plan, backup)
+            raise
         if (manifest.plan, manifest.backup) != (self.plan, backup):
             raise IntegrityError(
                 "a manifest names another backup than the one that it is stored under",
                 hint="Somebody copied or moved it within the bucket; restore an older backup and find out who.",
+                key=manifest_key(self.plan, backup),
                 expected=f"{self.plan}/{backup}",
                 got=f"{manifest.plan}/{manifest.backup}",
             )
