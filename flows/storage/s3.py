@@ -215,6 +215,19 @@ class S3Store:
 
         return b"".join(self._read(key, small))
 
+    def get_start(self, key: str, *, size: int) -> bytes:
+        """See `ObjectStore.get_start`."""
+        with store_errors(self.location, key=key):
+            try:
+                answer = self._client.get_object(**self._at(key), Range=f"bytes=0-{size - 1}")
+            except ClientError as error:
+                if _code(error) == "InvalidRange":  # an empty object has no first byte
+                    return b""
+                raise
+            with closing(answer["Body"]) as body:
+                start: bytes = body.read(size)  # not every store heeds what it was asked
+        return start
+
     def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.download`."""
 
@@ -265,7 +278,7 @@ class S3Store:
                         yield PendingUpload(key, item["UploadId"], item["Initiated"].astimezone(UTC))
             except ClientError as error:
                 # rclone says NoSuchUpload of a bucket in which nothing was ever uploaded in parts.
-                if not lacks(error) and not _no_such_upload(error):
+                if not lacks(error) and _code(error) != "NoSuchUpload":
                     raise
 
     def abort(self, upload: PendingUpload) -> None:
@@ -274,7 +287,7 @@ class S3Store:
             try:
                 self._client.abort_multipart_upload(**self._at(upload.key), UploadId=upload.upload_id)
             except ClientError as error:
-                if not _no_such_upload(error):
+                if _code(error) != "NoSuchUpload":
                     raise
 
     def check(self, scratch: str | None = None) -> CheckLines:
@@ -330,8 +343,8 @@ class S3Store:
             raise explain_code(errors[0], facts, operation="DeleteObjects")
 
 
-def _no_such_upload(error: ClientError) -> bool:
-    return error.response.get("Error", {}).get("Code") == "NoSuchUpload"
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code"))
 
 
 def _was_repeated(error: BaseException | None) -> bool:
