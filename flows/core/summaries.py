@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flows.core.access import Access
 from flows.core.manifest import Manifest
 from flows.core.proof import NamespaceProof
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
@@ -139,7 +140,8 @@ def backup_page(manifest: Manifest) -> str:
         f"* **Source**: MongoDB {source.server_version}, {source.topology} {source.replica_set or ''}".rstrip(),
         f"* **Consistency**: {_consistency(manifest)}",
         f"* **Verified** in the store: {' and '.join(ways)}, SHA-256 of every segment in the manifest",
-        f"* **Encrypted by us**: {'yes' if all(s.recipients for s in manifest.segments) else 'no'}",
+        f"* **Encrypted by us**: {_encrypted(manifest)}",
+        f"* **Signed**: {_signed(manifest)}",
         *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         "",
         markdown_table(
@@ -166,7 +168,21 @@ def _consistency(manifest: Manifest) -> str:
     return f"{manifest.consistency.value}: all as of cluster time {manifest.cluster_time} ({at:%Y-%m-%d %H:%M:%S} UTC)"
 
 
-def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str, maintenance: str = "") -> str:
+def _encrypted(manifest: Manifest) -> str:
+    if manifest.identity is not None:
+        return "with a passphrase"
+    return "to " + ", ".join(f"`{name}`" for name in manifest.recipients) if manifest.recipients else "no"
+
+
+def _signed(manifest: Manifest) -> str:
+    if manifest.signature is None:
+        return "no: whoever may write to the bucket can change it"
+    return f"by `{manifest.signature.signer}`"
+
+
+def restore_page(
+    plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str, access: Access, maintenance: str = ""
+) -> str:
     """The plan of a restore, or its report, as Markdown.
 
     Args:
@@ -174,6 +190,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         manifest: The backup.
         now: For the age of the data.
         done: The headline: what has happened so far.
+        access: Who signed the backup, and what opens it.
         maintenance: The section about the maintenance window; empty where there is none.
     """
     age = max(now - manifest.started, timedelta(0))
@@ -185,6 +202,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Target**: {plan.target}"
         + ("; **the very MongoDB that was backed up**, which takes `into_source`" if plan.own_source else ""),
         f"* **Age of the data**: {format_duration(age)}",
+        *access.lines(manifest),
         f"* **{'Compares, and writes what is missing' if plan.merged else 'Writes'}**: "
         f"{format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
         f"{format_bytes(plan.bytes)}; "
@@ -231,6 +249,7 @@ def restore_report(
     by: str,
     approved: str,
     kept: str,
+    access: Access,
     maintenance: str,
 ) -> str:
     """What a restore did and proved, as Markdown.
@@ -244,6 +263,7 @@ def restore_report(
         by: Who started the run, and where it ran.
         approved: Who approved it; empty where nobody was asked.
         kept: Plan and id of the backup of what was overwritten; empty where there is none.
+        access: Who signed the backup, and what opened it.
         maintenance: The section about the maintenance window; empty where there is none.
     """
     wrong = sum(bool(proof.differences) for proof in proofs)
@@ -266,6 +286,7 @@ def restore_report(
         + f", and {sum(proof.indexes for proof in proofs)} indexes",
         f"* **Time to recover** (RTO): {format_duration(ended - begun)}",
         f"* **Age of the data** (RPO): {format_duration(max(begun - manifest.started, timedelta(0)))}",
+        *access.lines(manifest),
         f"* **Read back**: {read_back} namespaces, compared by content digest"
         + (f"; in {len(merged)} each document was compared with what was there" if merged else "")
         + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),
