@@ -1,7 +1,15 @@
 """Prefect blocks: what operators configure once. A block holds settings and opens an object of the layer below."""
 
+from blocks.encryption import BackupEncryption, BackupIdentities
 from blocks.maintenance import MaintenanceWindow
 from blocks.mongodb import MongoDBSource, MongoDBTarget
 from blocks.store import BackupStore
 
-__all__ = ["BackupStore", "MaintenanceWindow", "MongoDBSource", "MongoDBTarget"]
+__all__ = [
+    "BackupEncryption",
+    "BackupIdentities",
+    "BackupStore",
+    "MaintenanceWindow",
+    "MongoDBSource",
+    "MongoDBTarget",
+]

@@ -36,7 +36,7 @@ from flows.core.version import versions
 
 _CACHE_GB = 1.0  # [GiB] of the server
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_RATIOS = (("backup", "floor"), ("backup", "mgob-backup"), ("restore", "mgob-restore"))
+_RATIOS = (("backup", "floor"), ("encrypted-backup", "backup"), ("backup", "mgob-backup"), ("restore", "mgob-restore"))
 
 
 def main(arguments: list[str]) -> int:
@@ -99,6 +99,7 @@ def _bench(size: int, repeat: int) -> Figures:
         "medians": medians,
         "ratios_of_wall": _ratios(medians, "wall_seconds"),
         "ratios_of_process": _ratios(medians, "process_seconds"),
+        "ratios_of_cpu": _ratios(medians, "cpu_seconds"),
     }
 
 
@@ -107,7 +108,7 @@ def _round(rig: Rig, client: MongoClient[dict[str, Any]], made: payments.Filled)
     archive = rig.parts.folder / "mgob.archive.gz"
     found: dict[str, Figures] = {}
     official = shutil.which("mongodump") and shutil.which("mongorestore")
-    for name in ("floor", "backup", "mgob-backup", "restore", "mgob-restore"):
+    for name in ("floor", "backup", "encrypted-backup", "mgob-backup", "restore", "mgob-restore"):
         if name.startswith("mgob") and not official:
             continue
         # No contender pays for the pages that the one before it has left unwritten.
@@ -160,6 +161,7 @@ def _report(medians: Mapping[str, Figures]) -> str:
     titles = {
         "floor": "read, throw away",
         "backup": "flow backup",
+        "encrypted-backup": "flow backup, encrypted",
         "mgob-backup": "mongodump --gzip, upload",
         "restore": "flow restore",
         "mgob-restore": "download, mongorestore",
@@ -184,7 +186,8 @@ def _report(medians: Mapping[str, Figures]) -> str:
         "The floor ran first, so that every contender reads from a warm server.",
         "",
         *(
-            f"{name}: {ratio:.2f} of the wall, {_ratios(medians, 'process_seconds')[name]:.2f} of the process"
+            f"{name}: {ratio:.2f} of the wall, {_ratios(medians, 'process_seconds')[name]:.2f} of the process, "
+            f"{_ratios(medians, 'cpu_seconds')[name]:.2f} of the CPU"
             for name, ratio in _ratios(medians, "wall_seconds").items()
         ),
     ]

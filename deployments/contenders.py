@@ -15,7 +15,9 @@ from typing import Any
 from pymongo import MongoClient
 
 from deployments.rig import DATABASE, Addresses, save_blocks, told_by_parent
+from flows.core.encryption import Identity
 from flows.core.errors import ConfigurationError
+from flows.core.signing import SigningKey
 
 RESTORED = "payments_restored"
 _PLAN = "bench"
@@ -51,17 +53,26 @@ def _floor(addresses: Addresses, _: Mapping[str, Any]) -> Figures:
 
 
 def _setup(addresses: Addresses, _: Mapping[str, Any]) -> Figures:
+    from blocks import BackupEncryption  # noqa: PLC0415 - Prefect is no cost of the others
+
     save_blocks(addresses)
+    recipients = [Identity.generate().public for _ in range(2)]
+    BackupEncryption(recipients=recipients, signing_key=SigningKey.generate().secret).save(_PLAN, overwrite=True)
     return {}
 
 
-def _backup(_: Addresses, __: Mapping[str, Any]) -> Figures:
+def _backup(_: Addresses, __: Mapping[str, Any], *, plan: str = _PLAN, encryption: str | None = None) -> Figures:
     from flows.backup import backup  # noqa: PLC0415 - Prefect is no cost of the others
 
     begun = time.monotonic()
-    done = backup(plan=_PLAN, databases=[DATABASE])
+    done = backup(plan=plan, databases=[DATABASE], encryption=encryption)
     work = _since(begun)
     return {"wall_seconds": work, "stored_bytes": done.stored_bytes, "documents": done.documents, "bytes": done.bytes}
+
+
+def _encrypted_backup(addresses: Addresses, told: Mapping[str, Any]) -> Figures:
+    """The same, encrypted to two recipients and signed."""
+    return _backup(addresses, told, plan=f"{_PLAN}-encrypted", encryption=_PLAN)
 
 
 def _restore(_: Addresses, __: Mapping[str, Any]) -> Figures:
@@ -96,6 +107,7 @@ _CONTENDERS: dict[str, Callable[[Addresses, Mapping[str, Any]], Figures]] = {
     "setup": _setup,
     "floor": _floor,
     "backup": _backup,
+    "encrypted-backup": _encrypted_backup,
     "restore": _restore,
     "mgob-backup": _mgob_backup,
     "mgob-restore": _mgob_restore,

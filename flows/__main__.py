@@ -1,13 +1,27 @@
-"""The command line: `python -m flows inventory` shows what is in a repository."""
+"""The command line: `python -m flows inventory` shows what is in a repository, `python -m flows keys` makes keys."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from flows.core.encryption import Identity
 from flows.core.errors import BackupError
 from flows.core.report import text_table
-from flows.inventory import inventory
+from flows.core.signing import SigningKey
+
+_KEYS = """\
+# Keep this in a safe: without the identity nobody can read what was encrypted to its recipient.
+# `age -d -i` takes it as a file, as it does that of `age-keygen`.
+#
+# Encryption
+# public, for the recipients of MongoDB Backup Encryption: {recipient}
+# SECRET, for the identities of MongoDB Backup Identities:
+{identity}
+#
+# Signatures
+# public, for the trusted signers of MongoDB Backup Identities: {signer}
+# SECRET, for the signing key of MongoDB Backup Encryption: {signing_key}"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     listing = commands.add_parser("inventory", help="list the backups in a store")
     listing.add_argument("--store", default="backups", help="name of the MongoDB Backup Store block [%(default)s]")
     listing.add_argument("--plan", default=None, help="name of the backup job; all, if none is given")
+    commands.add_parser("keys", help="make new keys for encryption and for signatures, and print them")
     given = parser.parse_args(arguments)
+    if given.command == "keys":
+        print(_new_keys())  # noqa: T201 - this is a command
+        return 0
+    from flows.inventory import inventory  # noqa: PLC0415 - Prefect takes seconds, and keys need none of it
+
     try:
         rows = inventory(plan=given.plan, store=given.store)
     except BackupError as error:
@@ -29,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(text_table([row.cells() for row in rows]))  # noqa: T201
     return 0
+
+
+def _new_keys() -> str:
+    identity, key = Identity.generate(), SigningKey.generate()
+    return _KEYS.format(recipient=identity.public, identity=identity.secret, signing_key=key.secret, signer=key.public)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
-from blocks import BackupStore, MongoDBSource
+from blocks import BackupEncryption, BackupStore, MongoDBSource
 from flows.core.compress import Compression
+from flows.core.encryption import Protection
 from flows.core.keys import backup_id
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.selection import Selection
@@ -38,6 +39,7 @@ def backup(
     exclude: list[str] | None = None,
     include_users: bool = False,
     compression: Compression = Compression.GZIP,
+    encryption: str | None = None,
     retention: Retention | None = Retention(),  # noqa: B008 - Prefect shows it as the default of the form
     overlap: Overlap = Overlap.WAIT,
     segment_mib: int = DEFAULT_SEGMENT_MIB,
@@ -55,6 +57,7 @@ def backup(
         exclude: Patterns of namespaces to leave out; they win over `include`.
         include_users: Take users and roles too.
         compression: How segments are compressed: `gzip` is what `mongorestore --gzip` reads, `zstd` is smaller.
+        encryption: Name of the MongoDB Backup Encryption block; none: what is stored is not encrypted and not signed.
         retention: How long backups are kept; none means that this run removes nothing.
         overlap: While another run of this plan is under way: `wait` for its end, or `refuse` to run.
         segment_mib: How much BSON one stored object holds [MiB]; large collections are split.
@@ -67,8 +70,9 @@ def backup(
     check_in_flight(segments_in_flight)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
     blocks = load_block(MongoDBSource, source), load_block(BackupStore, store)
+    protection = load_block(BackupEncryption, encryption).open() if encryption else Protection()
     with hold_plan(plan, overlap), open_run() as run:
-        job = BackupJob(run.id, plan, backup_id(datetime.now(UTC)), *blocks, compression=compression)
+        job = BackupJob(run.id, plan, backup_id(datetime.now(UTC)), *blocks, compression, protection)
         name_run(f"backup {plan} {job.backup}")
         manifest = take_backup(
             run, job, selection, users=include_users, segment_bytes=segment_mib * MIB, in_flight=segments_in_flight

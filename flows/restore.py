@@ -12,8 +12,8 @@ from flows.core.merge import Duplicates
 from flows.core.restore_plan import RestoreMode, RestoreRequest, check_before, safety_plan
 from flows.core.selection import Selection
 from flows.core.summaries import RestoreReport
-from flows.tasks.blocks import load_block
-from flows.tasks.find import find_backup
+from flows.tasks.blocks import load_block, load_identities
+from flows.tasks.find import check_access, find_backup
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run
 from flows.tasks.restore_job import RestoreJob
@@ -32,6 +32,7 @@ def restore(
     plan: str = "default",
     store: str = "backups",
     target: str = "target",
+    identities: str | None = None,
     backup: str = "latest",
     before: datetime | None = None,
     databases: list[str] | None = None,
@@ -61,6 +62,7 @@ def restore(
         plan: Name of the backup job.
         store: Name of the MongoDB Backup Store block that holds the backup.
         target: Name of the MongoDB Restore Target block to write to.
+        identities: Name of the MongoDB Backup Identities block: what opens an encrypted backup, and who may sign one.
         backup: Id of the backup, such as 2026-03-06T04-00-00Z, or `latest`.
         before: Instead of `backup`, a time with its zone: the newest backup with data from then or earlier is taken.
         databases: Databases of the backup to restore; none means all.
@@ -104,8 +106,10 @@ def restore(
     )
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     procedure = load_block(MaintenanceWindow, maintenance).open() if maintenance else Procedure()
+    keys = load_identities(identities)
     with open_run() as run:
-        job = RestoreJob(run.id, *blocks, manifest=find_backup(blocks[1], plan, backup, before))
+        manifest = find_backup(blocks[1], plan, backup, before)
+        job = RestoreJob(run.id, *blocks, manifest, check_access(blocks[1], manifest, keys))
         name_run(f"restore {plan} {job.manifest.backup}")
         done = carry_out(
             run,

@@ -20,7 +20,7 @@ from flows.core.document_plan import DocumentPlan, ExistingDocuments, Into, requ
 from flows.core.manifest import SegmentRecord
 from flows.core.proof import Merged
 from flows.core.report import format_count
-from flows.tasks.blocks import load_block
+from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.documents import (
     compare_documents,
     load_scratch,
@@ -30,7 +30,7 @@ from flows.tasks.documents import (
     write_matching,
 )
 from flows.tasks.fetch import fetch
-from flows.tasks.find import find_backup
+from flows.tasks.find import check_access, find_backup
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run, publish_page
 from flows.tasks.restore_job import RestoreJob
@@ -50,6 +50,7 @@ def restore_documents(
     plan: str = "default",
     store: str = "backups",
     target: str = "target",
+    identities: str | None = None,
     backup: str = "latest",
     into: Into = Into.LIVE,
     existing: ExistingDocuments = ExistingDocuments.KEEP,
@@ -77,6 +78,7 @@ def restore_documents(
         plan: Name of the backup job.
         store: Name of the MongoDB Backup Store block that holds the backup.
         target: Name of the MongoDB Restore Target block to write to.
+        identities: Name of the MongoDB Backup Identities block: what opens an encrypted backup, and who may sign one.
         backup: Id of the backup, such as 2026-03-06T04-00-00Z, or `latest`.
         into: `live` writes into the collection itself; `beside` into a new one, named after it and the backup, that has
             the same collation and neither indexes nor validator.
@@ -94,8 +96,10 @@ def restore_documents(
     if not dry_run:
         request.check_confirmation(confirm)
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
+    keys = load_identities(identities)
     with open_run() as run:
-        job = RestoreJob(run.id, *blocks, manifest=find_backup(blocks[1], plan, backup))
+        manifest = find_backup(blocks[1], plan, backup)
+        job = RestoreJob(run.id, *blocks, manifest, check_access(blocks[1], manifest, keys))
         name_run(f"restore-documents {plan} {job.manifest.backup} {namespace}")
         decided = plan_documents_into(job, request)
         run.spool.require(sum(sorted(s.bytes for s in decided.segments)[-segments_in_flight:]))
@@ -129,5 +133,5 @@ def load_segments(run: Run, job: RestoreJob, plan: DocumentPlan, in_flight: int)
 
 def publish(job: RestoreJob, plan: DocumentPlan, diff: DocumentDiff, done: str) -> None:
     """Leave the page of differences."""
-    page = documents_page(plan, job.manifest, diff, now=datetime.now(UTC), done=done)
+    page = documents_page(plan, job.manifest, diff, now=datetime.now(UTC), done=done, access=job.access)
     publish_page(f"restore-documents-{job.manifest.plan}", page, "Documents restored, or to be restored")

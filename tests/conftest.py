@@ -87,3 +87,8 @@ def mongodump() -> Path:
 @pytest.fixture(scope="session")
 def mongorestore() -> Path:
     return _official_tool("mongorestore")
+
+
+@pytest.fixture(scope="session")
+def age() -> Path:
+    return _official_tool("age")

@@ -25,6 +25,7 @@ def assemble_manifest(
     versions: Mapping[str, str],
     started: datetime,
     finished: datetime,
+    identity: str | None = None,
 ) -> Manifest:
     """Add up what the segments hold, and say what consistency was achieved.
 
@@ -64,6 +65,7 @@ def assemble_manifest(
         users=users,
         warnings=(*warnings, *_consistency_warnings(at, loose)),
         versions=dict(versions),
+        identity=identity,
     )
 
 

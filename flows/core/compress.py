@@ -1,24 +1,30 @@
-"""Compressing an archive for the store, and opening it again. Both sides work in a stream, with bounded memory."""
+"""Compressing an archive for the store, and opening it again. Both sides work in a stream, with bounded memory.
+
+Compressed bytes are pulled, because that is how the encryption behind it wants them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import zstandard
-from isal import igzip, igzip_lib
+from isal import igzip, igzip_lib, isal_zlib
 
+from flows.core.encryption import encrypt
 from flows.core.errors import FormatError, Truncated
 from flows.core.spool import written_anew
 
 # Large blocks let the compressor work for tens of milliseconds without the interpreter's lock, while other stages run.
 _BLOCK_BYTES = 4 * 1024 * 1024
 _GZIP_LEVEL = 1
+_GZIP_WBITS = 16 + isal_zlib.MAX_WBITS  # with the header and the CRC of gzip
 _ZSTD_LEVEL = 1
 _GzipFile: Any = igzip.IGzipFile  # the library has no types
 _IsalError: Any = igzip_lib.IsalError
@@ -39,10 +45,6 @@ class Readable(Protocol):
         """At most `size` bytes; none at the end."""
 
 
-class _Writable(Protocol):
-    def write(self, data: memoryview, /) -> object: ...
-
-
 @dataclass(frozen=True, slots=True)
 class PackedSegment:
     """A file as it will be stored."""
@@ -60,54 +62,63 @@ class _HashingFile:
         self.sha256 = hashlib.sha256()
         self.bytes = 0
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self.sha256.update(data)
         self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
 
 
 def compress_file(
-    source: Path, target: Path, compression: Compression, *, progress: Callable[[int], None]
+    source: Path,
+    target: Path,
+    compression: Compression,
+    *,
+    recipients: Sequence[str] = (),
+    progress: Callable[[int], None],
 ) -> PackedSegment:
-    """Compress a file into another one; the first is removed by whoever made it.
+    """Compress a file into another one, and encrypt it on the way; the first is removed by whoever made it.
 
     Args:
         source: What to compress.
         target: Where to write; overwritten, and removed where anything fails.
         compression: How.
+        recipients: Public keys to encrypt to; none: not encrypted.
         progress: Called with the bytes read; may raise to stop.
 
     Raises:
         SpoolError: Where the disk is full.
     """
-    block = memoryview(bytearray(_BLOCK_BYTES))  # one for all reads: the kernel need not find new pages each time
     with written_anew(target) as file, source.open("rb", buffering=0) as plain:
         out = _HashingFile(cast(BinaryIO, file))
-        with _compressor(out, compression) as sink:
-            while count := plain.readinto(block):
-                sink.write(block[:count])
-                progress(count)
+        pieces = _compressed(plain, compression, progress)
+        if recipients:
+            encrypt(pieces, out.write, recipients)
+        else:
+            for piece in pieces:
+                out.write(piece)
     return PackedSegment(target, out.bytes, out.sha256.hexdigest())
 
 
-@contextlib.contextmanager
-def _compressor(out: _HashingFile, compression: Compression) -> Iterator[_Writable]:
+def _compressed(
+    plain: FileIO, compression: Compression, progress: Callable[[int], None]
+) -> Iterator[bytes | memoryview]:
+    """The compressed bytes, piece by piece; each is used up before the next one is asked for."""
+    block = memoryview(bytearray(_BLOCK_BYTES))  # one for all reads: the kernel need not find new pages each time
+    compressor = _compressor(compression)
+    while count := plain.readinto(block):
+        yield compressor.compress(block[:count]) if compressor else block[:count]
+        progress(count)
+    if compressor:
+        yield compressor.flush()
+
+
+def _compressor(compression: Compression) -> Any:
     if compression is Compression.GZIP:
         # One member without name or time: the same bytes for the same archive.
-        with _GzipFile(filename="", fileobj=out, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0) as file:
-            yield file
-    elif compression is Compression.ZSTD:
-        writer = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).stream_writer(
-            cast(BinaryIO, out), closefd=False
-        )
-        with writer:
-            yield writer
-    else:
-        yield out
+        return isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WBITS)
+    if compression is Compression.ZSTD:
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
+    return None
 
 
 @contextlib.contextmanager

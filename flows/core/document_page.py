@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flows.core.access import Access
 from flows.core.document_diff import Difference, DocumentDiff
 from flows.core.document_plan import DocumentPlan, Into
 from flows.core.errors import ConfigurationError, Refused
@@ -75,7 +76,9 @@ def documents_report(
     )
 
 
-def documents_page(plan: DocumentPlan, manifest: Manifest, diff: DocumentDiff, *, now: datetime, done: str) -> str:
+def documents_page(
+    plan: DocumentPlan, manifest: Manifest, diff: DocumentDiff, *, now: datetime, done: str, access: Access
+) -> str:
     """The difference between backup and target, as Markdown; of documents it has their `_id` and names of fields.
 
     Args:
@@ -84,6 +87,7 @@ def documents_page(plan: DocumentPlan, manifest: Manifest, diff: DocumentDiff, *
         diff: What was found.
         now: For the age of the data.
         done: The headline: what has happened so far.
+        access: Who signed the backup, and what opened it.
     """
     compared = f"`{plan.live}`" if plan.compared else f"nothing: there is no collection `{plan.live}`"
     lines = [
@@ -91,6 +95,7 @@ def documents_page(plan: DocumentPlan, manifest: Manifest, diff: DocumentDiff, *
         "",
         f"* **{done}**",
         f"* **Age of the data**: {format_duration(max(now - manifest.started, timedelta(0)))}",
+        *access.lines(manifest),
         f"* **The filter matches** {format_count(diff.matching)} of "
         f"{format_count(plan.record.content.documents)} documents in the backup",
         f"* **Compared with** {compared}",

@@ -23,6 +23,11 @@ class Fields:
         self._value = value
         self._path = path
 
+    @property
+    def value(self) -> dict[str, Any]:
+        """All of the object, also what is not known here."""
+        return self._value
+
     def _get(self, name: str, kind: type[T]) -> T:
         if name not in self._value:
             raise FormatError("a field is missing", at=f"{self._path}.{name}", expected=kind.__name__)

@@ -33,6 +33,8 @@ class BackupFacts:
     segments: int
     consistency: Consistency
     confirmed: bool  # whether the store has proved that it holds every segment
+    encrypted: bool  # by us
+    signed: bool  # by whom is for those to judge who know whom to trust
 
     @classmethod
     def of(cls, manifest: Manifest) -> BackupFacts:
@@ -45,6 +47,8 @@ class BackupFacts:
             segments=len(manifest.segments),
             consistency=manifest.consistency,
             confirmed=all(segment.confirmed in _PROOFS for segment in manifest.segments),
+            encrypted=bool(manifest.recipients),
+            signed=manifest.signature is not None,
         )
 
     def damage(self, *, segments: int, stored_bytes: int) -> str:
@@ -86,6 +90,8 @@ def write_index(plan: str, entries: Iterable[IndexEntry]) -> bytes:
                 "segments": entry.facts.segments,
                 "consistency": entry.facts.consistency.value,
                 "confirmed": entry.facts.confirmed,
+                "encrypted": entry.facts.encrypted,
+                "signed": entry.facts.signed,
             }
             for entry in entries
         ],
@@ -117,6 +123,8 @@ def read_index(plan: str, data: bytes) -> dict[str, IndexEntry]:
             segments=item.integer("segments"),
             consistency=item.member("consistency", Consistency),
             confirmed=item.boolean("confirmed"),
+            encrypted=item.boolean("encrypted"),
+            signed=item.boolean("signed"),
         )
         entries[backup] = IndexEntry(manifest.integer("bytes"), manifest.time("modified"), facts)
     return entries

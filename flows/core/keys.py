@@ -13,6 +13,7 @@ _PLAN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 MANIFEST_NAME = "manifest.json"
 SEGMENT_PREFIX = "segment-"
 ARCHIVE_SUFFIXES = {"gzip": ".archive.gz", "zstd": ".archive.zst", "none": ".archive"}
+ENCRYPTED_SUFFIX = ".age"
 
 
 def backup_id(started: datetime) -> str:
@@ -99,9 +100,10 @@ def manifest_key(plan: str, identifier: str) -> str:
     return backup_prefix(plan, identifier) + MANIFEST_NAME
 
 
-def segment_name(index: int, compression: str) -> str:
+def segment_name(index: int, compression: str, *, encrypted: bool) -> str:
     """The name of a segment within its backup; the ending says how to unpack it without this project."""
-    return f"{SEGMENT_PREFIX}{index:05d}{ARCHIVE_SUFFIXES[compression]}"
+    suffix = ARCHIVE_SUFFIXES[compression] + (ENCRYPTED_SUFFIX if encrypted else "")
+    return f"{SEGMENT_PREFIX}{index:05d}{suffix}"
 
 
 def is_folder(key: str) -> bool:

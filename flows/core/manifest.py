@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.core.errors import IntegrityError
+from flows.core.errors import FormatError, IntegrityError
 from flows.core.fields import Fields, parse_versioned
-from flows.core.keys import backup_prefix, manifest_key
+from flows.core.keys import ARCHIVE_SUFFIXES, ENCRYPTED_SUFFIX, backup_prefix, manifest_key
 from flows.core.names import Namespace
+from flows.core.signing import Signature, SigningKey
 from flows.core.source import ClusterTime, Consistency, Kind, SourceIdentity
 from flows.core.tally import Content, Totals, combine
 from flows.core.ttl import Ages
 
 FORMAT_VERSION = 1
+SIGNED_AS = "manifest"
 # Ten thousand collections with long validators stay far below it; more is not a manifest of ours.
 MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024
+_PUBLIC_KEY, _SIGNATURE = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{128}")
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{5,9}\.archive(\.gz|\.zst)?(\.age)?")
 
 
@@ -79,6 +82,8 @@ class Manifest:
     users: bool  # whether users and roles were asked for
     warnings: tuple[str, ...]
     versions: dict[str, str]  # of this project and of what wrote the bytes
+    identity: str | None = None  # where a passphrase was used: the secret key of the segments, encrypted with it
+    signature: Signature | None = None  # of all the rest; it has been checked, and says nothing of who may sign
 
     @property
     def documents(self) -> int:
@@ -96,6 +101,11 @@ class Manifest:
         return sum(segment.bytes for segment in self.segments)
 
     @property
+    def recipients(self) -> tuple[str, ...]:
+        """Public keys that the segments are encrypted to, by each alone; none: not encrypted."""
+        return self.segments[0].recipients if self.segments else ()
+
+    @property
     def key(self) -> str:
         """Where the manifest is stored."""
         return manifest_key(self.plan, self.backup)
@@ -105,11 +115,20 @@ class Manifest:
         return backup_prefix(self.plan, self.backup) + segment.name
 
     def check(self) -> None:
-        """Hold the parts against each other: what the segments hold must add up to the namespaces.
+        """Hold the parts against each other: the segments are protected alike and add up to the namespaces.
 
         Raises:
-            IntegrityError: With the first namespace whose sums differ.
+            IntegrityError: With the first segment or namespace that differs.
         """
+        for segment in self.segments:
+            if segment.recipients != self.recipients:
+                raise IntegrityError(
+                    "the segments of a backup are not encrypted alike",
+                    hint="The manifest contradicts itself: do not rely on this backup, take a new one.",
+                    segment=segment.name,
+                    expected=self.recipients,
+                    got=segment.recipients,
+                )
         sums: dict[Namespace, list[Totals]] = {}
         for segment in self.segments:
             for entry in segment.entries:
@@ -133,21 +152,29 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Write the manifest as canonical JSON: keys sorted, no spaces, UTF-8, times as `2026-03-06T04:00:00.000Z`."""
+        return _canonical({"format": FORMAT_VERSION, **_plain(self)})
+
+    def signed(self, key: SigningKey) -> Manifest:
+        """The same with a signature over everything else in it."""
         value = {"format": FORMAT_VERSION, **_plain(self)}
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        return dataclasses.replace(self, signature=key.sign(_signed_bytes(value), domain=SIGNED_AS))
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """Read a manifest and hold its parts against each other.
+        """Read a manifest, check its signature if it has one, and hold its parts against each other.
 
         Raises:
-            UnsupportedVersion: For a format version that this project does not know.
+            UnsupportedVersion: For a format version or a kind of signature that this project does not know.
             FormatError: For anything else that is not a manifest; names the field.
-            IntegrityError: Where it contradicts itself.
+            IntegrityError: Where it was changed after it was signed, or contradicts itself.
         """
         top = parse_versioned(
             data, "manifest", version=FORMAT_VERSION, damaged="Restore an older backup; this manifest was damaged."
         )
+        signature = _signature(top)
+        if signature is not None:
+            # Over all that is there, so also over fields that are not known here.
+            signature.check(_signed_bytes(top.value), domain=SIGNED_AS)
         source = top.inner("source")
         manifest = cls(
             plan=top.text("plan"),
@@ -167,9 +194,20 @@ class Manifest:
             users=top.boolean("users"),
             warnings=tuple(top.texts("warnings")),
             versions=top.text_map("versions"),
+            identity=top.text_or_none("identity") if top.has("identity") else None,
+            signature=signature,
         )
         manifest.check()
         return manifest
+
+
+def _signature(top: Fields) -> Signature | None:
+    if not top.has("signature") or top.is_null("signature"):
+        return None
+    inner = top.inner("signature")
+    return Signature(
+        inner.text("algorithm"), inner.matching("public_key", _PUBLIC_KEY), inner.matching("value", _SIGNATURE)
+    )
 
 
 def _cluster_time(top: Fields) -> ClusterTime | None:
@@ -196,7 +234,7 @@ def _ages(item: Fields) -> Ages:
 
 
 def _segment(item: Fields) -> SegmentRecord:
-    return SegmentRecord(
+    record = SegmentRecord(
         # It becomes part of a key and of a file name.
         name=item.matching("name", _SEGMENT_NAME),
         bytes=item.integer("bytes"),
@@ -208,6 +246,15 @@ def _segment(item: Fields) -> SegmentRecord:
         entries=tuple(_entry(entry) for entry in item.items("entries")),
         store_encryption=item.text_if_there("store_encryption"),
     )
+    suffix = ARCHIVE_SUFFIXES.get(record.compression, "") + (ENCRYPTED_SUFFIX if record.recipients else "")
+    if f".{record.name.partition('.')[2]}" != suffix:
+        raise FormatError(
+            "a segment is not packed as its name says",
+            segment=record.name,
+            compression=record.compression,
+            recipients=record.recipients,
+        )
+    return record
 
 
 def _entry(item: Fields) -> SegmentEntry:
@@ -226,6 +273,15 @@ def _content(item: Fields) -> Content:
 
 def _name(item: Fields) -> Namespace:
     return Namespace(item.text("database"), item.text("collection"))
+
+
+def _canonical(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode(errors="surrogatepass") + b"\n"  # as `json.loads` reads it
+
+
+def _signed_bytes(value: dict[str, Any]) -> bytes:
+    return _canonical({name: part for name, part in value.items() if name != "signature"})
 
 
 def _plain(value: Any) -> Any:

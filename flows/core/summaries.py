@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
 
+from flows.core.access import Access
 from flows.core.index import BackupFacts
 from flows.core.keys import backup_time
 from flows.core.manifest import Manifest
@@ -70,6 +71,8 @@ class InventoryRow:
     segments: int | None
     consistency: str
     state: str = LISTED
+    encrypted: bool | None = None
+    signed: bool | None = None
     held: tuple[str, ...] = ()  # legal holds and pins that stand, as people read them
 
     def cells(self) -> dict[str, str]:
@@ -84,6 +87,7 @@ class InventoryRow:
             "stored": _known(self.stored_bytes, format_bytes),
             "segments": _known(self.segments, str),
             "consistency": self.consistency,
+            "protection": _protection(self.encrypted, self.signed),
             "state": self.state,
             "held": "; ".join(self.held) or "-",
         }
@@ -109,6 +113,12 @@ def _known(number: int | None, show: Callable[[int], str]) -> str:
     return "-" if number is None else show(number)
 
 
+def _protection(encrypted: bool | None, signed: bool | None) -> str:
+    if encrypted is None or signed is None:
+        return "-"
+    return f"{'encrypted' if encrypted else 'open'}, {'signed' if signed else 'not signed'}"
+
+
 def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, held: tuple[str, ...]) -> InventoryRow:
     """The row of one backup; its age counts from its start.
 
@@ -131,6 +141,8 @@ def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, 
         segments=facts.segments,
         consistency=facts.consistency.value,
         state=f"not verified: {damage}" if damage else LISTED,
+        encrypted=facts.encrypted,
+        signed=facts.signed,
         held=held,
     )
 
@@ -147,7 +159,7 @@ def bare_row(
 ) -> InventoryRow:
     """The row of what has no manifest that could be read."""
     age = max(now - taken, timedelta(0))
-    return InventoryRow(plan, backup, taken, age, None, None, stored_bytes, None, "-", state, held)
+    return InventoryRow(plan, backup, taken, age, None, None, stored_bytes, None, "-", state, held=held)
 
 
 def backup_page(manifest: Manifest) -> str:
@@ -165,8 +177,9 @@ def backup_page(manifest: Manifest) -> str:
         f"* **Source**: MongoDB {source.server_version}, {source.topology} {source.replica_set or ''}".rstrip(),
         f"* **Consistency**: {_consistency(manifest)}",
         f"* **Verified** in the store: {' and '.join(ways)}, SHA-256 of every segment in the manifest",
-        f"* **Encrypted by us**: {'yes' if all(s.recipients for s in manifest.segments) else 'no'}",
+        f"* **Encrypted by us**: {_encrypted(manifest)}",
         f"* **Encrypted by the store**: {_encrypted_by_store(manifest)}",
+        f"* **Signed**: {_signed(manifest)}",
         *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         "",
         markdown_table(
@@ -198,7 +211,21 @@ def _consistency(manifest: Manifest) -> str:
     return f"{manifest.consistency.value}: all as of cluster time {manifest.cluster_time} ({at:%Y-%m-%d %H:%M:%S} UTC)"
 
 
-def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str, maintenance: str = "") -> str:
+def _encrypted(manifest: Manifest) -> str:
+    if manifest.identity is not None:
+        return "with a passphrase"
+    return "to " + ", ".join(f"`{name}`" for name in manifest.recipients) if manifest.recipients else "no"
+
+
+def _signed(manifest: Manifest) -> str:
+    if manifest.signature is None:
+        return "no: whoever may write to the bucket can change it"
+    return f"by `{manifest.signature.signer}`"
+
+
+def restore_page(
+    plan: RestorePlan, manifest: Manifest, *, now: datetime, done: str, access: Access, maintenance: str = ""
+) -> str:
     """The plan of a restore, or its report, as Markdown.
 
     Args:
@@ -206,6 +233,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         manifest: The backup.
         now: For the age of the data.
         done: The headline: what has happened so far.
+        access: Who signed the backup, and what opens it.
         maintenance: The section about the maintenance window; empty where there is none.
     """
     age = max(now - manifest.started, timedelta(0))
@@ -217,6 +245,7 @@ def restore_page(plan: RestorePlan, manifest: Manifest, *, now: datetime, done: 
         f"* **Target**: {plan.target}"
         + ("; **the very MongoDB that was backed up**, which takes `into_source`" if plan.own_source else ""),
         f"* **Age of the data**: {format_duration(age)}",
+        *access.lines(manifest),
         f"* **{'Compares, and writes what is missing' if plan.merged else 'Writes'}**: "
         f"{format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
         f"{format_bytes(plan.bytes)}; "
@@ -263,6 +292,7 @@ def restore_report(
     by: str,
     approved: str,
     kept: str,
+    access: Access,
     maintenance: str,
 ) -> str:
     """What a restore did and proved, as Markdown.
@@ -276,6 +306,7 @@ def restore_report(
         by: Who started the run, and where it ran.
         approved: Who approved it; empty where nobody was asked.
         kept: Plan and id of the backup of what was overwritten; empty where there is none.
+        access: Who signed the backup, and what opened it.
         maintenance: The section about the maintenance window; empty where there is none.
     """
     wrong = sum(bool(proof.differences) for proof in proofs)
@@ -298,6 +329,7 @@ def restore_report(
         + f", and {sum(proof.indexes for proof in proofs)} indexes",
         f"* **Time to recover** (RTO): {format_duration(ended - begun)}",
         f"* **Age of the data** (RPO): {format_duration(max(begun - manifest.started, timedelta(0)))}",
+        *access.lines(manifest),
         f"* **Read back**: {read_back} namespaces, compared by content digest"
         + (f"; in {len(merged)} each document was compared with what was there" if merged else "")
         + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),

@@ -11,5 +11,5 @@ def versions() -> dict[str, str]:
     """What wrote a backup: this project and the libraries that its bytes passed through."""
     return {
         "mongo-backup-flows": __version__,
-        **{name: metadata.version(name) for name in ("pymongo", "isal", "zstandard")},
+        **{name: metadata.version(name) for name in ("pymongo", "isal", "zstandard", "pyrage")},
     }

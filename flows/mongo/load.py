@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.core.archive import ArchiveReader, Batch
-from flows.core.compress import Compression, open_compressed
+from flows.core.encryption import Identity
 from flows.core.errors import IntegrityError
 from flows.core.manifest import SegmentRecord
 from flows.core.merge import Duplicates
 from flows.core.names import Namespace
 from flows.core.proof import Merged
 from flows.core.restore_plan import Action, RestorePlan
+from flows.core.stored import open_segment
 from flows.core.tally import Totals
 from flows.mongo.merging import chunks, merge_chunk
 from flows.mongo.target import BATCH_BYTES, BATCH_DOCUMENTS, MongoTarget
@@ -70,6 +71,8 @@ def load_segment(
     path: Path,
     record: SegmentRecord,
     *,
+    key: str,
+    identity: Identity | None,
     places: Mapping[Namespace, Place],
     users: frozenset[Namespace],
     again: bool,
@@ -84,6 +87,8 @@ def load_segment(
         target: Where to write. The collections exist already.
         path: The stored bytes, whose SHA-256 was checked.
         record: What the manifest says of them.
+        key: Where they are stored, for messages.
+        identity: What opens them; None where they are not encrypted.
         places: Namespaces of the archive that are wanted, and where each goes; others are read and left out.
         users: Those of the archive's namespaces whose users or roles are to be merged.
         again: An earlier try may have written a part.
@@ -91,7 +96,8 @@ def load_segment(
         majority: Whether each batch waits for a majority of the replica set; else for the primary alone.
 
     Raises:
-        IntegrityError: Where the archive is not what the manifest says, in documents, bytes, CRC or content.
+        IntegrityError: Where the archive is not what the manifest says, in documents, bytes, CRC or content, or its
+            ciphertext was changed.
         FormatError: Where it is not an archive.
         TargetError: Where the target refuses something.
     """
@@ -120,8 +126,7 @@ def load_segment(
         progress(done.documents, done.bytes)
 
     with (
-        path.open("rb") as file,
-        open_compressed(file, Compression(record.compression), name=record.name) as stream,
+        open_segment(path, record, key=key, identity=identity) as stream,
         ThreadPoolExecutor(_WRITERS, thread_name_prefix="writer") as pool,
     ):
         writing: deque[Future[_Written]] = deque()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.core.errors import BackupNotFound, IntegrityError, ObjectMissing
+from flows.core.errors import BackupNotFound, FormatError, IntegrityError, ObjectMissing
 from flows.core.keys import manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from flows.storage.store import ObjectStore
@@ -31,11 +31,16 @@ def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
         data = store.get(manifest_key(plan, backup), limit=MANIFEST_LIMIT_BYTES)
     except ObjectMissing as error:
         raise _no_such_backup(store, plan, backup) from error
-    manifest = Manifest.from_json(data)
+    try:
+        manifest = Manifest.from_json(data)
+    except (FormatError, IntegrityError) as error:
+        error.facts["key"] = manifest_key(plan, backup)
+        raise
     if (manifest.plan, manifest.backup) != (plan, backup):
         raise IntegrityError(
             "a manifest names another backup than the one that it is stored under",
             hint="Somebody copied or moved it within the bucket; restore an older backup and find out who.",
+            key=manifest_key(plan, backup),
             expected=f"{plan}/{backup}",
             got=f"{manifest.plan}/{manifest.backup}",
         )

@@ -91,6 +91,10 @@ class MemoryStore:
             )
         return data
 
+    def get_start(self, key: str, *, size: int) -> bytes:
+        """See `ObjectStore.get_start`."""
+        return self._at(key)[0][:size]
+
     def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.download`."""
         data, _ = self._at(key)

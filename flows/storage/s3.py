@@ -265,6 +265,21 @@ class S3Store:
 
         return b"".join(self._read(key, small))
 
+    def get_start(self, key: str, *, size: int) -> bytes:
+        """See `ObjectStore.get_start`."""
+        with store_errors(self.location, key=key):
+            try:
+                answer = self._client.get_object(
+                    **self.folder.at(key), **self.folder.reading, Range=f"bytes=0-{size - 1}"
+                )
+            except ClientError as error:
+                if _code(error) == "InvalidRange":  # an empty object has no first byte
+                    return b""
+                raise
+            with closing(answer["Body"]) as body:
+                start: bytes = body.read(size)  # not every store heeds what it was asked
+        return start
+
     def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.download`."""
 
@@ -320,7 +335,7 @@ class S3Store:
                         yield PendingUpload(key, item["UploadId"], item["Initiated"].astimezone(UTC))
             except ClientError as error:
                 # rclone says NoSuchUpload of a bucket in which nothing was ever uploaded in parts.
-                if not lacks(error) and not _no_such_upload(error):
+                if not lacks(error) and _code(error) != "NoSuchUpload":
                     raise
 
     def abort(self, upload: PendingUpload) -> None:
@@ -329,7 +344,7 @@ class S3Store:
             try:
                 self._client.abort_multipart_upload(**self.folder.at(upload.key), UploadId=upload.upload_id)
             except ClientError as error:
-                if not _no_such_upload(error):
+                if _code(error) != "NoSuchUpload":
                     raise
 
     def _read(self, key: str, accept: Callable[[int], None]) -> Generator[bytes, None, None]:
@@ -343,8 +358,8 @@ def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
     return StoredObject(key, answer["ContentLength"], modified, encryption_of(answer))
 
 
-def _no_such_upload(error: ClientError) -> bool:
-    return error.response.get("Error", {}).get("Code") == "NoSuchUpload"
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code"))
 
 
 def _was_repeated(error: BaseException | None) -> bool:

@@ -148,6 +148,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def get_start(self, key: str, *, size: int) -> bytes:
+        """Read the first bytes of an object, at most `size` [bytes], with one request.
+
+        Raises:
+            ObjectMissing: No object at this key.
+        """
+        ...
+
     def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
         """Read an object into a new file of mode 0600, and go on where a broken transfer stopped.
 

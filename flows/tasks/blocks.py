@@ -6,6 +6,8 @@ from typing import TypeVar, cast
 
 from prefect.blocks.core import Block
 
+from blocks import BackupIdentities
+from flows.core.encryption import Identities
 from flows.core.errors import ConfigurationError
 
 B = TypeVar("B", bound=Block)
@@ -30,6 +32,15 @@ def load_block(kind: type[B], name: str) -> B:
             hint="Open it in the Prefect UI under Blocks and correct it.",
             fields=_wrong_fields(error),
         ) from None
+
+
+def load_identities(name: str | None) -> Identities:
+    """What opens encrypted backups, and who may sign one; nothing where no block is named.
+
+    Raises:
+        ConfigurationError: As in `load_block`.
+    """
+    return load_block(BackupIdentities, name).open() if name else Identities()
 
 
 def _wrong_fields(error: BaseException) -> list[str]:

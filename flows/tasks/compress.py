@@ -1,4 +1,4 @@
-"""The compress stage: within the spool."""
+"""The compress stage: within the spool, and encrypted where the backup has recipients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ def compress(job: BackupJob, dumped: DumpedSegment) -> PackedSegment:
     """Compress the archive of one segment; its file is free for the next one."""
     path = job.packed_path(dumped.index)
     job.spool.claim(path)
-    packed = compress_file(dumped.path, path, job.compression, progress=current(job.run).counter())
+    packed = compress_file(
+        dumped.path,
+        path,
+        job.compression,
+        recipients=job.protection.recipients,
+        progress=current(job.run).counter(),
+    )
     job.spool.release(dumped.path)
     logger.info("compressed segment %d: %s to %s", dumped.index, format_bytes(dumped.bytes), format_bytes(packed.bytes))
     return packed

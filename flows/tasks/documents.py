@@ -72,6 +72,8 @@ def load_scratch(job: RestoreJob, plan: DocumentPlan, segment: SegmentRecord, pa
             target,
             path,
             segment,
+            key=job.key(segment),
+            identity=job.access.identity,
             places={plan.record.data_namespace: Place(plan.scratch)},
             users=frozenset(),
             again=attempt() > 1,

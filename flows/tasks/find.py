@@ -1,4 +1,4 @@
-"""Finding the backup to restore."""
+"""Finding the backup to restore, and seeing that it may be read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import logging
 from datetime import datetime
 
 from blocks import BackupStore
+from flows.core.access import Access
+from flows.core.encryption import Identities
 from flows.core.manifest import Manifest
+from flows.storage.access import check_access as check_in_store
 from flows.storage.repository import Repository
 from flows.tasks.options import stage
 
@@ -22,3 +25,12 @@ def find_backup(store: BackupStore, plan: str, backup: str, before: datetime | N
         "found backup %s of plan %s, taken of MongoDB %s", manifest.backup, plan, manifest.source.server_version
     )
     return manifest
+
+
+@stage(name="check-access", task_run_name="check access to {manifest.backup}")
+def check_access(store: BackupStore, manifest: Manifest, identities: Identities) -> Access:
+    """See that a trusted signer signed the backup, and find the identity that opens it."""
+    access = check_in_store(store.open(), manifest, identities)
+    for line in access.lines(manifest):
+        logger.info("%s", line.removeprefix("* ").replace("**", ""))
+    return access

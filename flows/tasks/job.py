@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from blocks import BackupStore, MongoDBSource
 from flows.core.compress import Compression
+from flows.core.encryption import Protection
 from flows.core.keys import backup_prefix, backup_time, segment_name
 from flows.core.spool import Spool
 from flows.tasks.run import current
@@ -23,6 +24,7 @@ class BackupJob:
     source: MongoDBSource
     store: BackupStore
     compression: Compression
+    protection: Protection = field(default_factory=Protection)
 
     @property
     def spool(self) -> Spool:
@@ -40,8 +42,11 @@ class BackupJob:
 
     def packed_path(self, index: int) -> Path:
         """Where a segment rests as it will be stored."""
-        return self.spool.folder / segment_name(index, self.compression.value)
+        return self.spool.folder / self._name(index)
 
     def key(self, index: int) -> str:
         """Where a segment is stored."""
-        return backup_prefix(self.plan, self.backup) + segment_name(index, self.compression.value)
+        return backup_prefix(self.plan, self.backup) + self._name(index)
+
+    def _name(self, index: int) -> str:
+        return segment_name(index, self.compression.value, encrypted=bool(self.protection.recipients))

@@ -27,6 +27,8 @@ def load(
             target,
             path,
             segment,
+            key=job.key(segment),
+            identity=job.access.identity,
             places=places(plan, read_back=read_back),
             users=frozenset(plan.users),
             again=attempt() > 1,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks import BackupStore, MongoDBTarget
+from flows.core.access import Access
+from flows.core.foreign import ARCHIVE_NAME
 from flows.core.manifest import Manifest, SegmentRecord
 from flows.tasks.run import current
 
@@ -18,7 +20,12 @@ class RestoreJob:
     target: MongoDBTarget
     store: BackupStore
     manifest: Manifest
+    access: Access = field(default_factory=Access)
 
     def path(self, segment: SegmentRecord) -> Path:
         """Where a segment rests between its download and its load."""
         return current(self.run).spool.folder / segment.name
+
+    def key(self, segment: SegmentRecord) -> str:
+        """Where a segment is stored. That of an archive of another tool is what stands for the id of its backup."""
+        return self.manifest.backup if segment.name == ARCHIVE_NAME else self.manifest.segment_key(segment)

@@ -110,7 +110,7 @@ def carry_out(
 
     def show(done: str, title: str, steps: Sequence[StepResult] = ()) -> str:
         section = maintenance_section(procedure, steps)
-        text = restore_page(plan, job.manifest, now=begun, done=done, maintenance=section)
+        text = restore_page(plan, job.manifest, now=begun, done=done, access=job.access, maintenance=section)
         publish_page(page, text, title)
         return text
 
@@ -151,6 +151,7 @@ def carry_out(
         by=started_by(),
         approved=approved,
         kept=kept,
+        access=job.access,
         maintenance=maintenance_section(procedure, steps),
     )
     publish_page(page, report, "Restore report")
@@ -167,8 +168,9 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in
     if not plan.endangered or not name:
         return ""
     backup = backup_id(datetime.now(UTC))
-    taking = BackupJob(run.id, name, backup, job.target.as_source(), job.store, Compression.GZIP)
     try:
+        protection = job.access.protection(job.manifest)
+        taking = BackupJob(run.id, name, backup, job.target.as_source(), job.store, Compression.GZIP, protection)
         with hold_plan(name, Overlap.WAIT):
             take_backup(
                 run, taking, plan.overwritten, users=False, segment_bytes=DEFAULT_SEGMENT_MIB * MIB, in_flight=in_flight

@@ -35,7 +35,7 @@ def take_backup(
 
     Args:
         run: The flow run.
-        job: Plan, id, source and store of the backup; the plan is held by the caller.
+        job: Plan, id, source, store and protection of the backup; the plan is held by the caller.
         selection: What to take.
         users: Whether to take users and roles too.
         segment_bytes: How much BSON a segment should hold [bytes].
@@ -60,7 +60,10 @@ def take_backup(
         versions=versions(),
         started=backup_time(job.backup),
         finished=datetime.now(UTC),
+        identity=job.protection.identity,
     )
+    if job.protection.signing_key is not None:
+        manifest = manifest.signed(job.protection.signing_key)
     commit(job, manifest)
     publish_page(f"backup-{job.plan}", backup_page(manifest), f"Backup {job.backup}")
     return manifest

@@ -36,7 +36,7 @@ def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored:
         sha256=packed.sha256,
         archive_bytes=dumped.bytes,
         compression=job.compression.value,
-        recipients=(),
+        recipients=job.protection.recipients,
         confirmed=confirmed,
         entries=dumped.entries,
         store_encryption=stored.encryption,

@@ -45,6 +45,7 @@ def test_a_plan_name_that_cannot_be_part_of_a_key_is_refused(plan: str) -> None:
 
 def test_keys_are_as_the_format_page_says() -> None:
     assert manifest_key("mpg", "2026-03-06T04-00-00Z") == "mpg/backups/2026-03-06T04-00-00Z/manifest.json"
-    assert segment_name(7, "gzip") == "segment-00007.archive.gz"
-    assert segment_name(7, "zstd") == "segment-00007.archive.zst"
-    assert segment_name(7, "none") == "segment-00007.archive"
+    assert segment_name(7, "gzip", encrypted=False) == "segment-00007.archive.gz"
+    assert segment_name(7, "zstd", encrypted=False) == "segment-00007.archive.zst"
+    assert segment_name(7, "none", encrypted=False) == "segment-00007.archive"
+    assert segment_name(7, "zstd", encrypted=True) == "segment-00007.archive.zst.age"

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import bson
 import pytest
 
+from flows.core import manifest as manifest_module
 from flows.core.errors import DumpFailed, FormatError, IntegrityError, UnsupportedVersion
 from flows.core.manifest import Manifest
+from flows.core.signing import SigningKey
 from flows.core.source import Consistency, Kind
 from tests.support.samples import collection, entry, manifest, segment
 
 ONE, TWO = bson.encode({"_id": 1}), bson.encode({"_id": 2})
 INVOICES, LOG = collection("mpg.invoices"), collection("mpg.log", capped=True)
 METRICS, VIEW = collection("mpg.metrics", Kind.TIMESERIES), collection("mpg.open", Kind.VIEW)
+
+
+KEY = SigningKey.generate()
 
 
 def sample() -> Manifest:
@@ -29,8 +37,8 @@ def sample() -> Manifest:
     )
 
 
-def changed(path: list[str | int], value: Any) -> bytes:
-    top = json.loads(sample().to_json())
+def changed(path: list[str | int], value: Any, of: Manifest | None = None) -> bytes:
+    top = json.loads((of or sample()).to_json())
     place = top
     for step in path[:-1]:
         place = place[step]
@@ -153,3 +161,101 @@ def test_a_manifest_that_contradicts_itself_is_refused() -> None:
         dataclasses.replace(sample(), segments=sample().segments[:1]).check()
     with pytest.raises(IntegrityError, match="holds a namespace that the manifest does not list"):
         dataclasses.replace(sample(), namespaces=sample().namespaces[1:]).check()
+
+
+def test_a_signed_manifest_reads_back_as_it_was_written() -> None:
+    signed = sample().signed(KEY)
+    assert Manifest.from_json(signed.to_json()) == signed
+    assert signed.signature is not None
+    assert signed.signature.signer == KEY.public
+    assert dataclasses.replace(signed, signature=None) == sample()
+
+
+def test_a_manifest_from_before_signatures_is_readable() -> None:
+    top = json.loads(sample().to_json())
+    del top["signature"], top["identity"]
+    assert Manifest.from_json(json.dumps(top).encode()) == sample()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["backup"], "2026-03-07T04-00-00Z"),
+        (["plan"], "other"),
+        (["warnings"], ["all is well"]),
+        (["namespaces", 0, "metadata"], "{}"),
+        (["segments", 0, "sha256"], "1" * 64),
+        (["segments", 0, "recipients"], ["age1"]),
+        (["started"], "2026-03-07T04:00:00.000Z"),
+        (["versions"], ...),
+        (["a field of a later release"], "x"),
+    ],
+)
+def test_no_field_of_a_signed_manifest_can_be_changed(path: list[str | int], value: Any) -> None:
+    with pytest.raises(IntegrityError, match="the signature of the manifest is wrong"):
+        Manifest.from_json(changed(path, value, sample().signed(KEY)))
+
+
+def test_segments_of_a_signed_manifest_cannot_change_places() -> None:
+    signed = sample().signed(KEY)
+    with pytest.raises(IntegrityError, match="the signature of the manifest is wrong"):
+        Manifest.from_json(dataclasses.replace(signed, segments=signed.segments[::-1]).to_json())
+
+
+def test_a_signature_covers_fields_that_are_not_known_here() -> None:
+    top = json.loads(sample().to_json())
+    top["later"] = {"é": [1, 2]}
+    del top["signature"]
+    message = json.dumps(top, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    top["signature"] = dataclasses.asdict(KEY.sign(message, domain="manifest"))
+    assert Manifest.from_json(json.dumps(top).encode()).signature is not None
+
+
+@pytest.mark.parametrize(
+    ("part", "change"), [("value", str.upper), ("public_key", str.upper), ("value", lambda s: s[1:])]
+)
+def test_a_signature_has_one_spelling(part: str, change: Any) -> None:
+    signed = sample().signed(KEY)
+    text = change(getattr(signed.signature, part))
+    with pytest.raises(FormatError, match=f"at='manifest.signature.{part}'"):
+        Manifest.from_json(changed(["signature", part], text, signed))
+
+
+def test_text_that_is_no_unicode_is_no_crash() -> None:
+    data = sample().signed(KEY).to_json().replace(b'"plan":"mpg"', b'"plan":"\\ud800"')
+    with pytest.raises(IntegrityError, match="the signature of the manifest is wrong"):
+        Manifest.from_json(data)
+
+
+def test_segments_that_are_not_encrypted_alike_are_refused() -> None:
+    first, second = sample().segments
+    sealed = dataclasses.replace(second, name=f"{second.name}.age", recipients=("age1a",))
+    with pytest.raises(IntegrityError, match="the segments of a backup are not encrypted alike"):
+        Manifest.from_json(dataclasses.replace(sample(), segments=(first, sealed)).to_json())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("recipients", ["age1a"]),
+        ("name", "segment-00001.archive.gz.age"),
+        ("compression", "zstd"),
+        ("compression", "oone"),
+    ],
+)
+def test_a_segment_that_is_not_packed_as_its_name_says_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(FormatError, match="a segment is not packed as its name says"):
+        Manifest.from_json(changed(["segments", 1, field], value))
+
+
+def test_a_signature_is_checked_by_hand_as_the_format_page_says(tmp_path: Path) -> None:
+    assert shutil.which("openssl"), "openssl is part of every Linux; install the package openssl"
+    page = (Path(manifest_module.__file__).parent / "FORMAT.md").read_text()
+    (script,) = (block for block in page.split("```") if "openssl pkeyutl" in block)
+    for data, expected in (
+        (sample().signed(KEY).to_json(), "Signature Verified Successfully"),
+        (changed(["users"], True, sample().signed(KEY)), "Signature Verification Failure"),
+    ):
+        (tmp_path / "manifest.json").write_bytes(data)
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert expected in done.stdout, done.stderr

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import bson
 import pytest
 
+from flows.core.access import Access
 from flows.core.errors import ConfigurationError, IntegrityError, Refused, RestoreIncomplete, TargetNotEmpty
 from flows.core.extjson import dumps_metadata
 from flows.core.merge import Existing
@@ -85,7 +86,7 @@ def test_the_plan_shows_both_names() -> None:
         ("mpg.a", "mpg.a_old", Action.CREATE),
         ("mpg.b", "mpg.b", Action.CREATE),
     ]
-    page = restore_page(decided, BACKUP, now=STARTED, done="")
+    page = restore_page(decided, BACKUP, now=STARTED, done="", access=Access())
     assert "| mpg.a | mpg.a_old | create | collection |" in page
 
 

@@ -12,6 +12,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
+from blocks import BackupEncryption, BackupIdentities
 from flows.__main__ import main
 from flows.inventory import inventory
 from flows.prune import prune
@@ -111,3 +112,26 @@ def test_the_command_says_what_is_wrong_and_exits_with_1() -> None:
     )
     assert done.returncode == 1
     assert "there is no block 'nowhere' of the type MongoDB Backup Store" in done.stderr
+
+
+def test_the_command_makes_keys_that_the_blocks_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (secret,) = (line for line in lines if not line.startswith("#"))  # so the output is an identity file of age
+    recipient, signer, signing_key = (
+        next(line.rpartition(" ")[2] for line in lines if f" {kind}" in line)
+        for kind in ("age1", "ed25519:", "ed25519-secret:")
+    )
+    protection = BackupEncryption(recipients=[recipient], signing_key=signing_key).open()
+    identities = BackupIdentities(identities=[secret], trusted_signers=[signer]).open()
+    assert (identities.keys[0].public,) == protection.recipients
+    assert protection.signing_key is not None
+    assert identities.signers == (protection.signing_key.public,)
+
+
+def test_making_keys_loads_no_prefect_and_asks_no_server() -> None:
+    code = "import sys; from flows.__main__ import main; main(['keys']); print('prefect' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stderr

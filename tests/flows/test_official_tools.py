@@ -11,8 +11,10 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from blocks import BackupEncryption
 from deployments import embedded
 from flows.core.compress import Compression
+from flows.core.encryption import Identity
 from tests.flows.conftest import Repo, back_up
 from tests.support import zoo
 from tests.support.contents import Contents, contents
@@ -54,6 +56,37 @@ def test_mongorestore_brings_a_stored_segment_back(
     said = _mongorestore(mongorestore, empty, repo.path(taken), *arguments, "--bypassDocumentValidation")
 
     assert f"{zoo.DOCUMENTS - 1} document(s) restored successfully. 0 document(s) failed to restore." in said
+    assert contents(empty_client, "zoo") == _without(zoo_database[1], "big")
+    empty_client.drop_database("zoo")
+
+
+def test_age_and_mongorestore_bring_an_encrypted_segment_back(
+    age: Path,
+    mongorestore: Path,
+    empty: embedded.Mongod,
+    empty_client: Client,
+    zoo_database: tuple[str, Contents],
+    repo: Repo,
+    tmp_path: Path,
+) -> None:
+    """As FORMAT.md says: `age -d -i key.txt segment | gunzip -c | mongorestore --archive`."""
+    key = Identity.generate()
+    (tmp_path / "key.txt").write_text(f"{key.secret}\n")
+    BackupEncryption(recipients=[Identity.generate().public, key.public]).save("no-lock-in", overwrite=True)
+    taken = back_up(databases=["zoo"], exclude=["zoo.big"], encryption="no-lock-in")
+    segment = repo.path(taken)
+    assert segment.name == "segment-00000.archive.gz.age"
+
+    restore = f"{mongorestore} --uri={empty.uri} --archive --bypassDocumentValidation"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{age} -d -i {tmp_path}/key.txt {segment} | gunzip -c | {restore}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"{zoo.DOCUMENTS - 1} document(s) restored successfully. 0 document(s) failed to restore." in done.stderr
     assert contents(empty_client, "zoo") == _without(zoo_database[1], "big")
     empty_client.drop_database("zoo")
 

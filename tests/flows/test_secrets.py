@@ -15,10 +15,13 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from pymongo import MongoClient
 
-from blocks import BackupStore, MongoDBSource, MongoDBTarget
+from blocks import BackupEncryption, BackupIdentities, BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from flows.backup import backup
+from flows.core.encryption import Identities, Identity
+from flows.core.signing import SigningKey
 from flows.restore import restore
+from flows.storage.repository import Repository
 from tests.flows.conftest import BACKUP_USER, CANARY, PASSWORD, Repo
 from tests.support.fault_proxy import FaultProxy, Request, call, conceal
 from tests.support.flow_runs import FlowRunRecord, flow_run_record, logged, run_flow, task_runs
@@ -27,6 +30,7 @@ Client = MongoClient[dict[str, Any]]
 
 WRONG = "canary-wrong-51c8"
 CUSTOMER_KEY = b"canary-customer-key-4a1b".ljust(32, b"x")
+PASSPHRASE = "canary horse battery staple"
 
 
 def test_no_secret_is_found_anywhere(
@@ -47,6 +51,7 @@ def test_no_secret_is_found_anywhere(
     MongoDBTarget(**host, password=WRONG).save("mistyped", overwrite=True)
     admin["till"].command("createUser", "cashier", pwd=PASSWORD, roles=["read"])
     admin["till"]["orders"].insert_many([{"_id": i, "marker": "found in data"} for i in range(100)])
+    keys = save_keys()
     seen: dict[str, str] = {}
 
     def look(_: Request) -> None:
@@ -58,6 +63,18 @@ def test_no_secret_is_found_anywhere(
     worked = [
         run_flow(backup, source="guarded-source", databases=["till"], include_users=True),
         run_flow(restore, into_source=True, target="guarded-target", rename={"till": "till2"}, include_users=True),
+        *(
+            run_flow(flow, plan=name, **parameters)
+            for name in ("canary-keys", "canary-passphrase")
+            for flow, parameters in (
+                (backup, {"source": "guarded-source", "databases": ["till"], "encryption": name}),
+                (restore, {"target": "guarded-target", "dry_run": True, "identities": name}),
+                (
+                    restore,
+                    {"target": "guarded-target", "rename": {"till": name}, "identities": name, "into_source": True},
+                ),
+            )
+        ),
     ]
     for run in worked:
         assert run.state.is_completed(), run.error
@@ -66,6 +83,8 @@ def test_no_secret_is_found_anywhere(
         run_flow(backup, source="mistyped-string"),
         run_flow(backup, source="broken-string"),
         run_flow(restore, target="mistyped"),
+        run_flow(restore, plan="canary-passphrase", target="guarded-target", identities="canary-keys"),
+        run_flow(restore, plan="canary-keys", target="guarded-target", identities="canary-passphrase"),
     ]
     sealed = base64.b64encode(CUSTOMER_KEY).decode()
     same = {name: getattr(repo.block, name) for name in ("credentials", "bucket", "prefix", "endpoint")}
@@ -82,11 +101,14 @@ def test_no_secret_is_found_anywhere(
     seen["stored objects"] = "\n".join(_texts(repo.folder))
     seen["logs of servers"] = "\n".join(_texts(*parts.folder.glob("*.log")))
     seen["database of Prefect"] = "\n".join(_texts(_prefect_folder()))
-    for name in ("till", "till2"):
+    for name in ("till", "till2", "canary-keys", "canary-passphrase"):
         admin.drop_database(name)
     admin["till"].command("dropUser", "cashier")
 
-    secrets = {CANARY, quote_plus(PASSWORD), WRONG, s3.secret_key, "not-the-secret-key", sealed, CUSTOMER_KEY.decode()}
+    locked = Repository(repo.block.open(), "canary-passphrase").manifest("latest").identity
+    (unlocked,) = Identities((), (PASSPHRASE,)).candidates(locked)
+    secrets = {CANARY, quote_plus(PASSWORD), WRONG, s3.secret_key, "not-the-secret-key", unlocked.secret, *keys}
+    secrets |= {sealed, CUSTOMER_KEY.decode()}
     found = {place: secret for place, text in seen.items() for secret in secrets if secret in text}
     assert found == {}
     # And it was looked at the right places: each holds what it should hold.
@@ -102,6 +124,16 @@ def test_no_secret_is_found_anywhere(
     assert "dumped segment 0" in seen[f"log of {worked[0].id}"]
     assert BACKUP_USER in seen["logs of servers"]
     assert "dumped segment 0" in seen["database of Prefect"]
+
+
+def save_keys() -> set[str]:
+    """Blocks of keys and of a passphrase; returns what is secret in them."""
+    key, signing = Identity.generate(), SigningKey.generate()
+    BackupEncryption(recipients=[key.public], signing_key=signing.secret).save("canary-keys", overwrite=True)
+    BackupIdentities(identities=[key.secret], trusted_signers=[signing.public]).save("canary-keys", overwrite=True)
+    BackupEncryption(passphrase=PASSPHRASE).save("canary-passphrase", overwrite=True)
+    BackupIdentities(passphrases=[PASSPHRASE]).save("canary-passphrase", overwrite=True)
+    return {key.secret, signing.secret, PASSPHRASE}
 
 
 def _break_credentials(repo: Repo) -> None:

@@ -166,7 +166,15 @@ def stored(tmp_path: Path) -> tuple[Path, SegmentRecord]:
 def load(target: MongoTarget, path: Path, record: SegmentRecord, database: str, *, again: bool = False) -> int:
     places = {INVOICES.namespace: Place(Namespace(database, "invoices"))}
     return load_segment(
-        target, path, record, places=places, users=frozenset(), again=again, progress=lambda *_: None
+        target,
+        path,
+        record,
+        key=record.name,
+        identity=None,
+        places=places,
+        users=frozenset(),
+        again=again,
+        progress=lambda *_: None,
     ).documents
 
 

@@ -83,11 +83,21 @@ class StoreContract:
             f"object is too large for its kind (store={store.location!r}, key='plan/manifest.json', limit=10, got=11)"
         )
 
-    @pytest.mark.parametrize("read", ["get", "head", "download"])
+    @pytest.mark.parametrize(("size", "start"), [(1, b"1"), (4, b"1234"), (5, b"12345"), (6, b"12345")])
+    def test_the_start_of_an_object_is_got(self, store: ObjectStore, size: int, start: bytes) -> None:
+        store.put("plan/segment", b"12345")
+        assert store.get_start("plan/segment", size=size) == start
+
+    def test_an_empty_object_has_an_empty_start(self, store: ObjectStore) -> None:
+        store.put("plan/empty", b"")
+        assert store.get_start("plan/empty", size=10) == b""
+
+    @pytest.mark.parametrize("read", ["get", "get_start", "head", "download"])
     def test_a_missing_object_is_named(self, store: ObjectStore, tmp_path: Path, read: str) -> None:
         with pytest.raises(ObjectMissing) as caught:
             {
                 "get": lambda: store.get("plan/none", limit=1),
+                "get_start": lambda: store.get_start("plan/none", size=1),
                 "head": lambda: store.head("plan/none"),
                 "download": lambda: store.download("plan/none", tmp_path / "out", size=1),
             }[read]()

@@ -349,6 +349,12 @@ def test_a_denied_read_says_what_to_allow(server: Server, proxy: FaultProxy) -> 
     assert caught.value.hint == "Allow s3:GetObject for the store's credentials, on this bucket and prefix."
 
 
+def test_a_store_that_sends_all_where_the_start_was_asked_for(server: Server, proxy: FaultProxy) -> None:
+    store = server.store(endpoint=proxy.url)
+    proxy.fail("GET", action=answer(200, b"12345"))
+    assert store.get_start("plan/segment", size=3) == b"123"
+
+
 @pytest.mark.parametrize(("code", "kind"), [(200, StoreUnavailable), (404, StoreError), (502, StoreUnavailable)])
 def test_a_web_page_in_place_of_a_store_is_said(rclone: Server, code: int, kind: type[StoreError]) -> None:
     with FaultProxy(rclone.host, rclone.port) as proxy:

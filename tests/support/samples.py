@@ -54,6 +54,7 @@ def manifest(
     started: datetime = STARTED,
     plan: str = "mpg",
     at: ClusterTime | None = ClusterTime(1772769600, 7),
+    identity: str | None = None,
 ) -> Manifest:
     """A manifest of these parts."""
     return assemble_manifest(
@@ -68,6 +69,7 @@ def manifest(
         versions={"mongo-backup-flows": "0.1.0"},
         started=started,
         finished=started,
+        identity=identity,
     )
 
 

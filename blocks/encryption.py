@@ -1,0 +1,194 @@
+"""Blocks for the keys: public ones where backups are taken, secret ones where they are restored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prefect.blocks.core import Block
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from flows.core import encryption, signing
+from flows.core.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def _read(read: Callable[[str], T], text: str) -> T:
+    """What a key is read with, for a validator: Pydantic wants a ValueError."""
+    try:
+        return read(text)
+    except ConfigurationError as error:
+        raise ValueError(f"{error.message}. {error.hint}") from None
+
+
+class BackupEncryption(Block):
+    """
+    How backups are protected: to whom they are encrypted, and who signs them.
+
+    With recipients the machine that takes backups cannot read them. Make keys with `python -m flows keys` or
+    `age-keygen`, and keep the secret ones where this block is not: in a safe, and in a MongoDB Backup Identities block.
+
+    Example:
+        ```python
+        from blocks import BackupEncryption
+
+        encryption = BackupEncryption.load("BLOCK_NAME")
+        print(encryption.recipients)
+        ```
+    """
+
+    _block_type_name = "MongoDB Backup Encryption"
+    _block_type_slug = "mongodb-backup-encryption"
+    _description = "How backups are protected: to whom they are encrypted, and who signs them."
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    recipients: list[str] = Field(
+        default_factory=list,
+        max_length=encryption.MOST_RECIPIENTS,
+        title="Recipients",
+        description='Public keys of age to which backups are encrypted, as a list `["age1…", "age1…"]`; each of their '
+        "secret keys opens them alone. Give two at least: a backup whose secret keys are all lost is lost.",
+    )
+    passphrase: SecretStr | None = Field(
+        default=None,
+        title="Passphrase",
+        description="In place of recipients, for a small set-up: whoever has it opens the backups, and so could the "
+        "machine that takes them.",
+    )
+    signing_key: SecretStr | None = Field(
+        default=None,
+        title="Signing key",
+        description="Secret key `ed25519-secret:…` with which the manifest is signed, so that nobody who can write to "
+        "the bucket can forge a backup; `python -m flows keys` makes one. Empty: not signed.",
+    )
+
+    @field_validator("recipients")
+    @classmethod
+    def _are_recipients(cls, value: list[str]) -> list[str]:
+        return [_read(encryption.recipient, text) for text in value]
+
+    @field_validator("passphrase", "signing_key")
+    @classmethod
+    def _is_given_or_not(cls, value: SecretStr | None) -> SecretStr | None:
+        return value or None  # an empty field of a form
+
+    @field_validator("passphrase")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        if text != text.strip():
+            raise ValueError("the passphrase begins or ends with a space: leave it out, `age` would want it typed")
+        if text and len(text) < encryption.LEAST_PASSPHRASE:
+            raise ValueError(
+                f"the passphrase is too short: take at least {encryption.LEAST_PASSPHRASE} characters, better six "
+                "random words. Whoever can read the bucket can try as many as they like"
+            )
+        return value
+
+    @field_validator("signing_key")
+    @classmethod
+    def _is_a_signing_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            _read(signing.signing_key, value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _encrypts(self) -> BackupEncryption:
+        if self.recipients and self.passphrase:
+            raise ValueError(
+                "recipients and a passphrase do not go together: age takes either. Leave one of them empty; with "
+                "recipients the machine that takes backups cannot read them"
+            )
+        if not self.recipients and not self.passphrase:
+            raise ValueError("nothing to encrypt with: give recipients (`python -m flows keys` makes a pair of keys)")
+        return self
+
+    def open(self) -> encryption.Protection:
+        """What a backup is protected with. With a passphrase this makes the pair of keys of one backup: 256 MiB."""
+        key = signing.signing_key(self.signing_key.get_secret_value()) if self.signing_key else None
+        if self.passphrase:
+            return encryption.Protection.by_passphrase(self.passphrase.get_secret_value(), key)
+        return encryption.Protection(tuple(self.recipients), signing_key=key)
+
+
+class BackupIdentities(Block):
+    """
+    What opens encrypted backups, and whose signatures are trusted.
+
+    Example:
+        ```python
+        from blocks import BackupIdentities
+
+        identities = BackupIdentities.load("BLOCK_NAME")
+        print(identities.trusted_signers)
+        ```
+    """
+
+    _block_type_name = "MongoDB Backup Identities"
+    _block_type_slug = "mongodb-backup-identities"
+    _description = "What opens encrypted backups, and whose signatures are trusted."
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    identities: list[SecretStr] = Field(
+        default_factory=list,
+        title="Identities",
+        description='Secret keys of age, as a list `["AGE-SECRET-KEY-1…"]`, the newest first. Keep an old one as long '
+        "as there are backups that only it opens. To change the list in the form, type all of it again.",
+    )
+    passphrases: list[SecretStr] = Field(
+        default_factory=list,
+        title="Passphrases",
+        description="Passphrases that backups were encrypted with, as a list like the one above.",
+    )
+    trusted_signers: list[str] = Field(
+        default_factory=list,
+        title="Trusted signers",
+        description='Public keys of those who may sign backups, as a list `["ed25519:…"]`. Where there is one, nothing '
+        "else is restored. Empty: signatures are shown and not asked for.",
+    )
+
+    @field_validator("identities", "passphrases", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: Any) -> Any:
+        # The form of a block that exists sends the text of a list whose old content it was not shown.
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value or "[]")
+        except ValueError:
+            raise ValueError('write a JSON list, such as ["first", "second"]') from None
+
+    @field_validator("identities")
+    @classmethod
+    def _are_identities(cls, value: list[SecretStr]) -> list[SecretStr]:
+        return [SecretStr(_read(encryption.identity, item.get_secret_value()).secret) for item in value]
+
+    @field_validator("passphrases")
+    @classmethod
+    def _are_not_empty(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if not all(item.get_secret_value() for item in value):
+            raise ValueError("a passphrase is empty: remove the line")
+        return value
+
+    @field_validator("trusted_signers")
+    @classmethod
+    def _are_signers(cls, value: list[str]) -> list[str]:
+        return [_read(signing.trusted_signer, text) for text in value]
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> BackupIdentities:
+        if not (self.identities or self.passphrases or self.trusted_signers):
+            raise ValueError("the block is empty: give an identity, a passphrase or a trusted signer")
+        return self
+
+    def open(self) -> encryption.Identities:
+        """The keys, for the layer below."""
+        return encryption.Identities(
+            tuple(encryption.Identity(item.get_secret_value()) for item in self.identities),
+            tuple(item.get_secret_value() for item in self.passphrases),
+            tuple(self.trusted_signers),
+        )
