@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
-from blocks import BackupEncryption, BackupStore, MongoDBSource
+from blocks import BackupEncryption, MongoDBSource
 from flows.core.compress import Compression
 from flows.core.encryption import Protection
 from flows.core.keys import backup_id
@@ -17,10 +17,10 @@ from flows.tasks.blocks import load_block
 from flows.tasks.job import BackupJob
 from flows.tasks.lock import hold_plan
 from flows.tasks.options import threads
-from flows.tasks.prune import prune_plan
-from flows.tasks.publish import name_run, publish_pruning
+from flows.tasks.publish import name_run
 from flows.tasks.run import open_run
-from flows.tasks.settings import MOST_IN_FLIGHT, Overlap, Retention, check_in_flight
+from flows.tasks.settings import MOST_IN_FLIGHT, OtherStore, Overlap, Retention, check_in_flight
+from flows.tasks.stores import load_destinations, prune_each, retention_by_store
 from flows.tasks.taking import take_backup
 
 
@@ -41,6 +41,7 @@ def backup(
     compression: Compression = Compression.GZIP,
     encryption: str | None = None,
     retention: Retention | None = Retention(),  # noqa: B008 - Prefect shows it as the default of the form
+    stores: list[OtherStore] | None = None,
     overlap: Overlap = Overlap.WAIT,
     segment_mib: int = DEFAULT_SEGMENT_MIB,
     segments_in_flight: int = 3,
@@ -58,27 +59,29 @@ def backup(
         include_users: Take users and roles too.
         compression: How segments are compressed: `gzip` is what `mongorestore --gzip` reads, `zstd` is smaller.
         encryption: Name of the MongoDB Backup Encryption block; none: what is stored is not encrypted and not signed.
-        retention: How long backups are kept; none means that this run removes nothing.
+        retention: How long backups are kept in `store`; none means that this run removes nothing there.
+        stores: More stores that get the backup, each with its own retention. When one fails, the others get it all the
+            same, and the run fails at its end and says which; `copy` then brings the backup there.
         overlap: While another run of this plan is under way: `wait` for its end, or `refuse` to run.
         segment_mib: How much BSON one stored object holds [MiB]; large collections are split.
         segments_in_flight: How many segments are worked on at a time; bounds disk and memory, at most 16.
 
     Returns:
-        The backup: id, documents, bytes, consistency, warnings, what was pruned, and what pruning found.
+        The backup: id, documents, bytes, consistency, warnings, and per store what was pruned and what pruning found.
+
+    Raises:
+        SomeStoresFailed: The backup is whole in at least one store, and not in all of them.
     """
-    policy = retention.policy() if retention else None
     check_in_flight(segments_in_flight)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
-    blocks = load_block(MongoDBSource, source), load_block(BackupStore, store)
+    keeping = retention_by_store(store, retention, stores or [])
+    origin = load_block(MongoDBSource, source)
+    destinations = load_destinations(keeping)
     protection = load_block(BackupEncryption, encryption).open() if encryption else Protection()
     with hold_plan(plan, overlap), open_run() as run:
-        job = BackupJob(run.id, plan, backup_id(datetime.now(UTC)), *blocks, compression, protection)
+        job = BackupJob(run.id, plan, backup_id(datetime.now(UTC)), origin, destinations, compression, protection)
         name_run(f"backup {plan} {job.backup}")
-        manifest = take_backup(
+        taken = take_backup(
             run, job, selection, users=include_users, segment_bytes=segment_mib * MIB, in_flight=segments_in_flight
         )
-        if retention is None or policy is None:
-            return summarize(manifest)
-        report = prune_plan(job.store, plan, retention, now=datetime.now(UTC), dry_run=False)
-        publish_pruning(plan, report)
-        return summarize(manifest, pruned=report.plan.remove, findings=report.findings)
+        return summarize(taken.manifest, prune_each(job, taken, keeping))

@@ -42,6 +42,6 @@ def prune(
     block = load_block(BackupStore, store)
     with hold_plan(plan, overlap):
         report = prune_plan(block, plan, retention, now=datetime.now(UTC), dry_run=dry_run)
-    publish_pruning(plan, report)
+    publish_pruning(plan, store, report)
     report.plan.check_readable(plan)
     return report

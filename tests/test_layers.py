@@ -37,6 +37,7 @@ def run_fresh(code: str) -> str:
         "flows.prune",
         "flows.inventory",
         "flows.probe",
+        "flows.copy_backup",
         "flows.hold",
         "flows.tasks.dump",
     ],

@@ -110,6 +110,12 @@ class StoreDenied(StoreError):
     code = "store-denied"
 
 
+class SomeStoresFailed(StoreError):
+    """A store of a plan failed, and others have the backup: it exists, and has fewer copies than was asked for."""
+
+    code = "some-stores-failed"
+
+
 class ObjectMissing(StoreError):
     """There is no object at this key."""
 

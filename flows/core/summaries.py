@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
@@ -26,6 +26,15 @@ _MOST_ROWS = 500  # a page with more is not read; the manifest has them all
 
 
 @dataclass(frozen=True, slots=True)
+class StoreResult:
+    """What became of a backup in one store, and of the backups before it."""
+
+    store: str  # name of its block
+    pruned: tuple[str, ...] = ()  # ids of the backups that retention removed
+    findings: tuple[str, ...] = ()  # what the operator should know about the pruning, as sentences
+
+
+@dataclass(frozen=True, slots=True)
 class BackupSummary:
     """What a backup flow returns."""
 
@@ -37,8 +46,7 @@ class BackupSummary:
     segments: int
     consistency: Consistency
     warnings: tuple[str, ...]
-    pruned: tuple[str, ...] = ()  # ids of the backups that retention removed
-    findings: tuple[str, ...] = ()  # what the operator should know about the pruning, as sentences
+    stores: tuple[StoreResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class InventoryRow:
         }
 
 
-def summarize(manifest: Manifest, *, pruned: Sequence[str] = (), findings: Sequence[str] = ()) -> BackupSummary:
+def summarize(manifest: Manifest, stores: Sequence[StoreResult]) -> BackupSummary:
     """The small value of a backup."""
     return BackupSummary(
         plan=manifest.plan,
@@ -104,8 +112,7 @@ def summarize(manifest: Manifest, *, pruned: Sequence[str] = (), findings: Seque
         segments=len(manifest.segments),
         consistency=manifest.consistency,
         warnings=manifest.warnings,
-        pruned=tuple(pruned),
-        findings=tuple(findings),
+        stores=tuple(stores),
     )
 
 
@@ -162,8 +169,14 @@ def bare_row(
     return InventoryRow(plan, backup, taken, age, None, None, stored_bytes, None, "-", state, held=held)
 
 
-def backup_page(manifest: Manifest) -> str:
-    """The report of a backup, as Markdown."""
+def backup_page(manifest: Manifest, *, stores: Sequence[str] = (), lost: Mapping[str, str] | None = None) -> str:
+    """The report of a backup, as Markdown.
+
+    Args:
+        manifest: Of the first store that has it.
+        stores: Names of the stores that have it, where the plan has several.
+        lost: Why others do not, by name.
+    """
     took = manifest.finished - manifest.started
     share = 100 * manifest.stored_bytes / manifest.bson_bytes if manifest.bson_bytes else 100
     ways = sorted({segment.confirmed for segment in manifest.segments})
@@ -180,6 +193,8 @@ def backup_page(manifest: Manifest) -> str:
         f"* **Encrypted by us**: {_encrypted(manifest)}",
         f"* **Encrypted by the store**: {_encrypted_by_store(manifest)}",
         f"* **Signed**: {_signed(manifest)}",
+        *([f"* **Stored in**: {', '.join(f'`{name}`' for name in stores)}"] if stores else []),
+        *(f"* **NOT stored in** `{name}`: {why}" for name, why in (lost or {}).items()),
         *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         "",
         markdown_table(

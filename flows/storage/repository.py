@@ -106,6 +106,14 @@ class Repository:
         """
         return read_manifest(self._store, self.plan, self._named(backup))
 
+    def manifest_bytes(self, backup: str) -> bytes:
+        """Read the manifest of a backup as it is stored.
+
+        Raises:
+            ObjectMissing: Where there is none.
+        """
+        return self._store.get(manifest_key(self.plan, backup), limit=MANIFEST_LIMIT_BYTES)
+
     def change_holds(self, backup: str, request: HoldRequest, *, at: datetime) -> tuple[str, Holds]:
         """Set or lift a hold of a backup, see `change_holds`; gives its id and all its holds.
 
@@ -173,12 +181,13 @@ class Repository:
         except StoreDenied as error:
             logger.warning("the index of %s is not written: %s", self.plan, error.message)
 
-    def prepare(self, backup: str, *, lock_until: datetime | None = None) -> tuple[str, ...]:
+    def prepare(self, backup: str, *, lock_until: datetime | None = None, anew: bool = True) -> tuple[str, ...]:
         """See that a backup can be written: the store works, and nothing is stored under this id.
 
         Args:
             backup: Its id.
             lock_until: Until when it will be locked, aware; None: it will not.
+            anew: Whether nothing of it may be there; else it is what an earlier try left.
 
         Returns:
             What the operator should know, as sentences: credentials that cannot delete can still back up.
@@ -206,7 +215,7 @@ class Repository:
         except StoreDenied:
             warnings = (f"the store's credentials cannot delete: other ones have to prune, and remove {probe}",)
         taken = next(iter(self._store.list(backup_prefix(self.plan, backup))), None)
-        if taken is not None:
+        if anew and taken is not None:
             raise Refused(
                 "there are objects of a backup with this id already",
                 hint="Two runs of this plan began in the same second; run the backup again.",
@@ -228,14 +237,33 @@ class Repository:
             IntegrityError: Where the store afterwards has something else.
         """
         manifest.check()
-        data = manifest.to_json()
-        if self._get(manifest.key) != data:
-            self._store.put(manifest.key, data, if_absent=True, lock_until=lock_until)
-            if self._get(manifest.key) != data:
+        self._commit(manifest.key, manifest.to_json(), lock_until)
+
+    def commit_copy(self, data: bytes, *, lock_until: datetime | None = None) -> None:
+        """Make a backup exist that was brought from another store: its manifest stays as it is, to the byte.
+
+        So its signature holds, and nobody needs a key to copy a backup.
+
+        Args:
+            data: What the other store has as its manifest. Its objects have been confirmed in this store.
+            lock_until: As in `commit`.
+
+        Raises:
+            ObjectMissing, IntegrityError: Where an object is not there in full size, or this store has another manifest
+                afterwards.
+        """
+        manifest = Manifest.from_json(data)
+        self.check_objects(manifest)
+        self._commit(manifest.key, data, lock_until)
+
+    def _commit(self, key: str, data: bytes, lock_until: datetime | None) -> None:
+        if self._get(key) != data:
+            self._store.put(key, data, if_absent=True, lock_until=lock_until)
+            if self._get(key) != data:
                 raise IntegrityError(
                     "the store took the manifest and has something else",
-                    hint="Check the store, then run the backup again; this one must not be relied on.",
-                    key=manifest.key,
+                    hint="Check the store, then run it again; this backup must not be relied on.",
+                    key=key,
                 )
 
     def whole(self, backup: str) -> Manifest:
@@ -247,6 +275,15 @@ class Repository:
             IntegrityError: Where one has another size.
         """
         manifest = self.manifest(backup)
+        self.check_objects(manifest)
+        return manifest
+
+    def check_objects(self, manifest: Manifest) -> None:
+        """See that the objects that a manifest names are there in full size.
+
+        Raises:
+            ObjectMissing, IntegrityError: See `whole`.
+        """
         sizes = {item.key: item.size for item in self._store.list(backup_prefix(self.plan, manifest.backup))}
         for segment in manifest.segments:
             key = manifest.segment_key(segment)
@@ -265,7 +302,6 @@ class Repository:
                     expected=segment.bytes,
                     got=sizes[key],
                 )
-        return manifest
 
     def lock(self, backup: str) -> Lock | None:
         """What keeps a listed backup from being deleted: the lock of its manifest, over or not; None without one."""

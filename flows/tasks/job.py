@@ -15,6 +15,18 @@ from flows.tasks.run import current
 
 
 @dataclass(frozen=True)
+class Destination:
+    """One of the stores that a backup goes to."""
+
+    name: str  # as the operator knows it: of its block
+    store: BackupStore
+
+    def lock_until(self, backup: str) -> datetime | None:
+        """Until when nobody can delete what is stored of a backup; None where the store does not lock."""
+        return self.store.lock_until(backup_time(backup))
+
+
+@dataclass(frozen=True)
 class BackupJob:
     """One backup."""
 
@@ -22,7 +34,7 @@ class BackupJob:
     plan: str
     backup: str
     source: MongoDBSource
-    store: BackupStore
+    destinations: tuple[Destination, ...]
     compression: Compression
     protection: Protection = field(default_factory=Protection)
 
@@ -30,11 +42,6 @@ class BackupJob:
     def spool(self) -> Spool:
         """Where segments rest."""
         return current(self.run).spool
-
-    @property
-    def lock_until(self) -> datetime | None:
-        """Until when nobody can delete what is stored; None where the store does not lock."""
-        return self.store.lock_until(backup_time(self.backup))
 
     def archive_path(self, index: int) -> Path:
         """Where the archive of a segment rests before it is compressed."""

@@ -67,6 +67,11 @@ def stage(name: str, task_run_name: str, *, retries: bool = True) -> Callable[[C
     return decorate
 
 
+def impatient(task: Task[P, R]) -> Task[P, R]:
+    """The same stage without its last and longest wait, for where others wait along with it."""
+    return task.with_options(retries=len(_DELAYS[:-1]), retry_delay_seconds=_DELAYS[:-1])
+
+
 def threads(most: int) -> TaskRunner[PrefectFuture[Any]]:
     """Run the tasks of a flow in threads of its process; they wait for disks and networks most of the time."""
     return cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=most))

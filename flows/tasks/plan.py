@@ -8,7 +8,7 @@ from flows.core.report import format_bytes, format_count
 from flows.core.selection import Selection
 from flows.mongo.planning import SourcePlan, plan_source
 from flows.storage.repository import Repository
-from flows.tasks.job import BackupJob
+from flows.tasks.job import BackupJob, Destination
 from flows.tasks.options import stage
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ def plan(job: BackupJob, selection: Selection, *, users: bool, segment_bytes: in
     return planned
 
 
-@stage(name="prepare-store", task_run_name="prepare store for {job.plan}")
-def prepare_store(job: BackupJob) -> tuple[str, ...]:
-    """See that the store can be written and read, and that nothing has this id; returns what should be known of it."""
-    warnings = Repository(job.store.open(), job.plan).prepare(job.backup, lock_until=job.lock_until)
+@stage(name="prepare-store", task_run_name="prepare {to.name} for {job.plan}")
+def prepare_store(job: BackupJob, to: Destination) -> tuple[str, ...]:
+    """See that a store can be written and read, and that nothing has this id; returns what should be known of it."""
+    warnings = Repository(to.store.open(), job.plan).prepare(job.backup, lock_until=to.lock_until(job.backup))
     for warning in warnings:
         logger.warning(warning)
     return warnings

@@ -38,13 +38,13 @@ def publish_table(key: str, rows: Sequence[Mapping[str, str]], description: str)
     create_table_artifact([dict(row) for row in rows], key=key, description=description)
 
 
-def publish_pruning(plan: str, report: PruneReport) -> None:
+def publish_pruning(plan: str, store: str, report: PruneReport) -> None:
     """Leave the table of what retention decided, with the reasons, and a page with what came of it."""
     verb = "would do" if report.dry_run else "did"
     publish_table(
-        f"retention-{plan}",
+        f"retention-{plan}-{store}",
         retention_rows(report.plan, dry_run=report.dry_run),
-        f"What retention {verb} with the backups of {plan}",
+        f"What retention {verb} with the backups of {plan} in {store}",
     )
     page = prune_page(report.plan, report.findings, report.leftover_rows(), name=plan, dry_run=report.dry_run)
-    publish_page(f"prune-{plan}", page, f"Pruning of {plan}")
+    publish_page(f"prune-{plan}-{store}", page, f"Pruning of {plan} in {store}")

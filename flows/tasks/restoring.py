@@ -22,7 +22,7 @@ from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.summaries import restore_page, restore_report
 from flows.tasks.approval import wait_for_approval
 from flows.tasks.fetch import fetch
-from flows.tasks.job import BackupJob
+from flows.tasks.job import BackupJob, Destination
 from flows.tasks.load import load
 from flows.tasks.lock import hold_plan
 from flows.tasks.maintenance import maintenance_window
@@ -170,7 +170,8 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in
     backup = backup_id(datetime.now(UTC))
     try:
         protection = job.access.protection(job.manifest)
-        taking = BackupJob(run.id, name, backup, job.target.as_source(), job.store, Compression.GZIP, protection)
+        kept_in = (Destination(job.store.bucket, job.store),)
+        taking = BackupJob(run.id, name, backup, job.target.as_source(), kept_in, Compression.GZIP, protection)
         with hold_plan(name, Overlap.WAIT):
             take_backup(
                 run, taking, plan.overwritten, users=False, segment_bytes=DEFAULT_SEGMENT_MIB * MIB, in_flight=in_flight

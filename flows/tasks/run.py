@@ -110,9 +110,14 @@ def last_result(stages: Iterable[PrefectFuture[Any]]) -> Any:
 
 
 def overlapped(
-    run: Run, items: Iterable[T], submit: Callable[[T], tuple[PrefectFuture[Any], ...]], *, most: int
+    run: Run,
+    items: Iterable[T],
+    submit: Callable[[T], tuple[PrefectFuture[Any], ...]],
+    *,
+    most: int,
+    finish: Callable[[tuple[PrefectFuture[Any], ...]], Any] = last_result,
 ) -> Iterator[Any]:
-    """Send items through their stages, a few at a time, and give what the last stage of each returned, in order.
+    """Send items through their stages, a few at a time, and give what came of each, in order.
 
     The stages of different items overlap. An item begins when the oldest under way is done, so that no more than
     `most` of them rest in the spool.
@@ -122,16 +127,17 @@ def overlapped(
         items: What goes through.
         submit: Starts the stages of one item; gives them in the order in which they hand over.
         most: How many items are worked on at a time.
+        finish: Waits for the stages of one item and gives what came of them; else what the last one returned.
     """
     flying: deque[tuple[PrefectFuture[Any], ...]] = deque()
     for item in items:
         if len(flying) == most:
-            yield last_result(flying.popleft())
+            yield finish(flying.popleft())
         flying.append(submit(item))
         for future in flying[-1]:
             run.watch(future)
     while flying:
-        yield last_result(flying.popleft())
+        yield finish(flying.popleft())
 
 
 def current(identifier: str) -> Run:

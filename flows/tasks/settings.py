@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.core.errors import ConfigurationError
 from flows.core.retention import RetentionPolicy
@@ -121,3 +122,19 @@ class Retention(BaseModel):
     def grace(self) -> timedelta:
         """How old garbage must be."""
         return timedelta(hours=self.garbage_after_hours)
+
+
+class OtherStore(BaseModel):
+    """One more store that gets a backup, with a retention of its own. Scripts may give its name alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    store: str = Field(description="Name of its MongoDB Backup Store block.")
+    retention: Retention | None = Field(
+        default=Retention(), description="How long backups are kept there; none means that this run removes nothing."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        return {"store": value} if isinstance(value, str) else value

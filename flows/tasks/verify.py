@@ -1,4 +1,4 @@
-"""The verify stage of a backup: the store proves that it holds what was sent."""
+"""The verify stage of a backup: a store proves that it holds what was sent."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from flows.core.manifest import SegmentRecord
 from flows.mongo.dump import DumpedSegment
 from flows.storage.store import StoredObject
 from flows.storage.transfer import confirm_stored
-from flows.tasks.job import BackupJob
+from flows.tasks.job import BackupJob, Destination
 from flows.tasks.options import stage
 from flows.tasks.run import current
 
 logger = logging.getLogger(__name__)
 
 
-@stage(name="verify", task_run_name="verify segment {dumped.index}")
-def verify(job: BackupJob, dumped: DumpedSegment, packed: PackedSegment, stored: StoredObject) -> SegmentRecord:
-    """Confirm one segment by the store's own checksum, or read it back; its file is free for the next one."""
+@stage(name="verify", task_run_name="verify segment {dumped.index} in {to.name}")
+def verify(
+    job: BackupJob, to: Destination, dumped: DumpedSegment, packed: PackedSegment, stored: StoredObject
+) -> SegmentRecord:
+    """Confirm one segment by the store's own checksum, or read it back."""
     confirmed = confirm_stored(
-        job.store.open(),
+        to.store.open(),
         stored.key,
         packed.path,
         sha256=packed.sha256,
         size=packed.bytes,
         progress=current(job.run).checkpoint,
-        lock_until=job.lock_until,
+        lock_until=to.lock_until(job.backup),
     )
-    job.spool.release(packed.path)
-    logger.info("verified segment %d: %s", dumped.index, confirmed)
+    logger.info("verified segment %d in %s: %s", dumped.index, to.name, confirmed)
     return SegmentRecord(
         name=packed.path.name,
         bytes=packed.bytes,

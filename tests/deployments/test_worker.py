@@ -42,6 +42,7 @@ PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
     "hold/hold",
+    "copy/copy",
     "inventory/inventory",
     "probe/probe",
     "prune/prune",
@@ -220,8 +221,8 @@ def test_runs_by_hand_complete_as_deployed(
     only = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in done.stdout.split() if is_uuid(run)]))
     (backup,) = operation.client.read_flow_runs(flow_run_filter=only)
     assert backup.name == f"backup default {backups[0]}"
-    assert {"backup-default", "retention-default"} <= operation.artifacts(backup.id).keys()
-    committed = f"committed {backups[0]}: the backup is listed from now on"
+    assert {"backup-default", "retention-default-backups"} <= operation.artifacts(backup.id).keys()
+    committed = f"committed {backups[0]}: the backup is listed in backups from now on"
     logs = until(lambda: (seen := operation.logs(backup.id)).keys() & {committed} and seen, "the log of the backup")
     assert logs[committed] == "flows.tasks.commit"
 

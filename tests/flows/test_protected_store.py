@@ -108,9 +108,9 @@ def test_a_backup_is_locked_and_encrypted_and_pruning_says_what_it_leaves(invoic
         assert (lock.mode, lock.until) == ("governance", ends)
         assert store.head(key).encryption == "sse-s3"
     assert [segment.store_encryption for segment in manifest.segments] == ["sse-s3"]
-    assert run.value.pruned == ()
+    assert run.value.stores[0].pruned == ()
     warning = "backups are locked for 3 days and kept for 1: they stay until their locks end"
-    assert run.value.findings == (warning,)
+    assert run.value.stores[0].findings == (warning,)
     shown = page(run.id)
     assert f"* **Finding**: {warning}" in shown
     assert f"stays whole, because it is locked until {format_time(until)} |" in shown

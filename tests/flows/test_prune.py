@@ -60,7 +60,7 @@ def test_a_dry_run_shows_the_plan_and_a_run_does_what_it_showed(nights: list[str
 def test_a_backup_prunes_by_the_rules_that_it_is_given(nights: list[str], invoices: str, repo: Repo) -> None:
     run = run_flow(backup, databases=[invoices], retention={"days": 0, "last": 3, "at_least": 1})
     assert repo.repository.backup_ids() == [nights[1], nights[0], run.value.backup]
-    assert run.value.pruned == tuple(nights[:1:-1])
+    assert run.value.stores[0].pruned == tuple(nights[:1:-1])
     assert [row["decision"] for row in table(run.id)] == ["removed"] * 28 + ["kept"] * 3
 
 

@@ -27,7 +27,8 @@ from flows.core.selection import Selection
 from flows.core.version import versions
 from flows.restore import restore
 from flows.tasks.commit import commit
-from flows.tasks.job import BackupJob
+from flows.tasks.destinations import Destinations
+from flows.tasks.job import BackupJob, Destination
 from flows.tasks.options import threads
 from flows.tasks.plan import plan as plan_backup
 from flows.tasks.run import open_run
@@ -63,7 +64,8 @@ def back_up_in_small_segments(database: str, store: str) -> Manifest:
     """A backup with several segments of a database for which the flow would make one."""
     with open_run() as run:
         blocks = MongoDBSource.load("source"), BackupStore.load(store)
-        job = BackupJob(run.id, PLAN, backup_id(dt.datetime.now(dt.UTC)), *blocks, compression=Compression.GZIP)
+        stores = (Destination(store, blocks[1]),)
+        job = BackupJob(run.id, PLAN, backup_id(dt.datetime.now(dt.UTC)), blocks[0], stores, Compression.GZIP)
         planned = plan_backup(job, Selection((database,)), users=False, segment_bytes=MIN_SEGMENT_BYTES)
         large = next(info for info in planned.collections if info.namespace.collection == _LARGE)
         with blocks[0].open() as source:
@@ -75,14 +77,14 @@ def back_up_in_small_segments(database: str, store: str) -> Manifest:
             source=planned.identity,
             at=planned.at,
             collections=planned.collections,
-            segments=store_segments(run, job, planned, 2),
+            segments=store_segments(run, job, planned, 2, Destinations(stores))[store],
             users=False,
             warnings=planned.warnings,
             versions=versions(),
             started=backup_time(job.backup),
             finished=dt.datetime.now(dt.UTC),
         )
-        commit(job, manifest)
+        commit(job, stores[0], manifest)
         return manifest
 
 
