@@ -80,12 +80,13 @@ def test_a_failed_upload_is_sent_again_without_reading_the_source_again(
     run = run_flow(backup, databases=[profiled], retention=None)
 
     repo.verify(run.value.backup)
-    assert {name: tries(run.id, f"{name} segment 0") for name in ("dump", "compress", "upload", "verify")} == {
-        "dump": 1,
-        "compress": 1,
-        "upload": 2,
-        "verify": 1,
+    expected = {
+        "dump segment 0": 1,
+        "compress segment 0": 1,
+        "upload segment 0 to backups": 2,
+        "verify segment 0 in backups": 1,
     }
+    assert {stage: tries(run.id, stage) for stage in expected} == expected
     # Planning looks at one document; only the dump reads without a limit.
     finds = {"ns": f"{profiled}.invoices", "command.find": "invoices", "command.limit": {"$exists": False}}
     assert mongo_client[profiled]["system.profile"].count_documents(finds) == 1
