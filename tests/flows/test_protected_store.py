@@ -17,6 +17,7 @@ from pymongo import MongoClient
 
 from blocks import BackupStore
 from flows.backup import backup
+from flows.copy_backup import copy_backup
 from flows.core.errors import StoreDenied, StoreError
 from flows.core.keys import backup_time
 from flows.core.report import format_time
@@ -25,11 +26,11 @@ from flows.restore import restore
 from flows.storage.repository import Repository
 from flows.tasks.settings import Retention
 from tests.flows.conftest import Repo, back_up
-from tests.storage.test_repository import backup_at
 from tests.support.contents import contents
 from tests.support.fault_proxy import FaultProxy, Request, status
 from tests.support.flow_runs import logged, page, run_flow
 from tests.support.providers import encrypt_for_clients
+from tests.support.repositories import backup_at, plant
 
 KEEPS = "the store's credentials cannot delete: other ones have to prune, and remove default/backups/.probe-{}"
 
@@ -134,6 +135,22 @@ def test_garbage_that_is_locked_is_a_finding_of_every_prune(vault: Vault) -> Non
         )
         assert f"| {key} | locked | {format_time(until)} |" in page(run.id)
         assert run.value.findings[0] in logged(run.id)
+
+
+def test_a_copy_is_locked_unless_it_is_older_than_its_lock(repo: Repo, vault: Vault) -> None:
+    """Locks count from the start of a backup, and no store takes one that is over."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    old, new = (replace(backup_at(now - timedelta(days=days)), plan="default") for days in (30, 1))
+    plant(repo.block.open(), old, new)
+
+    copy_backup(to="vault", backup="missing")
+
+    store = vault.block.open()
+    for made, until in ((old, None), (new, backup_time(new.backup) + timedelta(days=3))):
+        vault.open().whole(made.backup)
+        for key in [made.key, *map(made.segment_key, made.segments)]:
+            lock = store.lock(key)
+            assert (lock and lock.until) == until
 
 
 def test_a_bucket_that_cannot_lock_is_refused_before_anything_is_read(invoices: str, vault: Vault) -> None:
