@@ -177,9 +177,18 @@ def identity(text: str) -> Identity:
         # Not chained: who knows what its text quotes.
         raise ConfigurationError(
             "not an identity of age",
-            hint="Give the whole line AGE-SECRET-KEY-1…, 74 letters and digits, without the comments around it in the "
-            "file of `age-keygen`. A letter may be missing or mistyped.",
+            hint="Give the whole line AGE-SECRET-KEY-1…, 74 letters and digits, each key in a line of its own. A "
+            "letter may be missing or mistyped.",
         ) from None
+
+
+def identities(text: str) -> tuple[Identity, ...]:
+    """Read secret keys as `age-keygen` writes them: white space between them, and comments from `#` to the line's end.
+
+    Raises:
+        ConfigurationError: One of the others is none; as in `identity`.
+    """
+    return tuple(identity(word) for line in text.splitlines() for word in line.partition("#")[0].split())
 
 
 def encrypt(pieces: Iterable[bytes | memoryview], write: Callable[[bytes], object], recipients: Sequence[str]) -> None:

@@ -114,7 +114,7 @@ def test_the_block_of_the_backup_host_opens_nothing(invoices: str, repo: Repo) -
     taken = repo.repository.manifest(back_up(databases=[invoices], encryption="team"))
     with get_client(sync_client=True) as client:
         held = client.read_block_document_by_name("team", "mongodb-backup-encryption", include_secrets=True).data
-    assert held == {"recipients": [ALICE.public, BOB.public], "signing_key": KEY.secret, "passphrase": None}
+    assert held == {"recipients": f"{ALICE.public}\n{BOB.public}", "signing_key": KEY.secret, "passphrase": ""}
     texts = [ALICE.public, BOB.public, KEY.secret]
     for text in texts:
         with pytest.raises(ValidationError):
