@@ -91,7 +91,9 @@ class BackupStore(Block):
         default=None, description="Region of the bucket, where it is not that of the credentials."
     )
     provider: Annotated[Provider, choice(Provider)] = Field(
-        default=Provider.OTHER, description="Who runs the store. `other` is slower than needed and never wrong."
+        default=Provider.OTHER,
+        title="Provider",
+        description="Who runs the store. `other` is slower than needed and never wrong.",
     )
     lock: Annotated[ObjectLock, choice(ObjectLock)] = Field(
         default=ObjectLock.NONE,
