@@ -142,7 +142,7 @@ def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, 
         consistency=facts.consistency.value,
         state=f"not verified: {damage}" if damage else LISTED,
         encrypted=facts.encrypted,
-        signed=facts.signed,
+        signed=bool(facts.signer),
         held=held,
     )
 
