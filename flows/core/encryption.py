@@ -245,6 +245,29 @@ class _Ends:
         pass
 
 
+def seal(data: bytes, recipients: Sequence[str]) -> str:
+    """Encrypt a little: an armored age file, which each of the recipients' secret keys opens alone."""
+    keys = [x25519.Recipient.from_str(name) for name in recipients]
+    return bytes(pyrage.encrypt(data, keys, armored=True)).decode()
+
+
+def unseal(sealed: str, identity: Identity, **where: str) -> bytes:
+    """Give back what was sealed.
+
+    Args:
+        sealed: What `seal` gave.
+        identity: What opens it.
+        where: For messages.
+
+    Raises:
+        IntegrityError: It was changed, or was not sealed for this identity.
+    """
+    try:
+        return bytes(pyrage.decrypt(sealed.encode(errors="surrogatepass"), [identity._key()]))
+    except pyrage.DecryptError as error:
+        raise _damaged(error, where) from error
+
+
 @contextlib.contextmanager
 def open_encrypted(file: BinaryIO, identity: Identity, **where: str) -> Iterator[BinaryIO]:
     """Decrypt in a stream: pyrage pushes, in a thread, what the reader pulls out of a pipe.
