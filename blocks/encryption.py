@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +20,13 @@ def _read(read: Callable[[str], T], text: str) -> T:
         return read(text)
     except ConfigurationError as error:
         raise ValueError(f"{error.message}. {error.hint}") from None
+
+
+def _lines(value: Any) -> Any:
+    """A list as lines: the form has one field of text for several keys, since it would show a list as JSON."""
+    if not isinstance(value, list):
+        return value
+    return "\n".join(item.get_secret_value() if isinstance(item, SecretStr) else str(item) for item in value)
 
 
 class BackupEncryption(Block):
@@ -45,40 +51,39 @@ class BackupEncryption(Block):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    recipients: list[str] = Field(
-        default_factory=list,
-        max_length=encryption.MOST_RECIPIENTS,
+    recipients: str = Field(
+        default="",
         title="Recipients",
-        description='Public keys of age to which backups are encrypted, as a list `["age1…", "age1…"]`; each of their '
-        "secret keys opens them alone. Give two at least: a backup whose secret keys are all lost is lost.",
+        description="Public keys of age to which backups are encrypted, `age1…`, one a line; each of their secret keys "
+        "opens them alone. Give two at least: a backup whose secret keys are all lost is lost.",
     )
-    passphrase: SecretStr | None = Field(
-        default=None,
+    passphrase: SecretStr = Field(
+        default=SecretStr(""),
         title="Passphrase",
         description="In place of recipients, for a small set-up: whoever has it opens the backups, and so could the "
         "machine that takes them.",
     )
-    signing_key: SecretStr | None = Field(
-        default=None,
+    signing_key: SecretStr = Field(
+        default=SecretStr(""),
         title="Signing key",
         description="Secret key `ed25519-secret:…` with which the manifest is signed, so that nobody who can write to "
         "the bucket can forge a backup; `python -m flows keys` makes one. Empty: not signed.",
     )
 
+    _as_lines = field_validator("recipients", mode="before")(_lines)
+
     @field_validator("recipients")
     @classmethod
-    def _are_recipients(cls, value: list[str]) -> list[str]:
-        return [_read(encryption.recipient, text) for text in value]
-
-    @field_validator("passphrase", "signing_key")
-    @classmethod
-    def _is_given_or_not(cls, value: SecretStr | None) -> SecretStr | None:
-        return value or None  # an empty field of a form
+    def _are_recipients(cls, value: str) -> str:
+        found = [_read(encryption.recipient, text) for text in value.split()]
+        if len(found) > encryption.MOST_RECIPIENTS:
+            raise ValueError(f"more than {encryption.MOST_RECIPIENTS} recipients")
+        return "\n".join(found)
 
     @field_validator("passphrase")
     @classmethod
-    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        text = value.get_secret_value() if value else ""
+    def _is_long_enough(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
         if text != text.strip():
             raise ValueError("the passphrase begins or ends with a space: leave it out, `age` would want it typed")
         if text and len(text) < encryption.LEAST_PASSPHRASE:
@@ -90,7 +95,7 @@ class BackupEncryption(Block):
 
     @field_validator("signing_key")
     @classmethod
-    def _is_a_signing_key(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_a_signing_key(cls, value: SecretStr) -> SecretStr:
         if value:
             _read(signing.signing_key, value.get_secret_value())
         return value
@@ -111,7 +116,7 @@ class BackupEncryption(Block):
         key = signing.signing_key(self.signing_key.get_secret_value()) if self.signing_key else None
         if self.passphrase:
             return encryption.Protection.by_passphrase(self.passphrase.get_secret_value(), key)
-        return encryption.Protection(tuple(self.recipients), signing_key=key)
+        return encryption.Protection(tuple(self.recipients.split()), signing_key=key)
 
 
 class BackupIdentities(Block):
@@ -133,62 +138,51 @@ class BackupIdentities(Block):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    identities: list[SecretStr] = Field(
-        default_factory=list,
+    identities: SecretStr = Field(
+        default=SecretStr(""),
         title="Identities",
-        description='Secret keys of age, as a list `["AGE-SECRET-KEY-1…"]`, the newest first. Keep an old one as long '
-        "as there are backups that only it opens. To change the list in the form, type all of it again.",
+        description="Secret keys of age, `AGE-SECRET-KEY-1…`, one a line, the newest first; the files of age-keygen as "
+        "they are will do. Keep an old one as long as there are backups that only it opens.",
     )
-    passphrases: list[SecretStr] = Field(
-        default_factory=list,
+    passphrases: SecretStr = Field(
+        default=SecretStr(""),
         title="Passphrases",
-        description="Passphrases that backups were encrypted with, as a list like the one above.",
+        description="Passphrases that backups were encrypted with, one a line.",
     )
-    trusted_signers: list[str] = Field(
-        default_factory=list,
+    trusted_signers: str = Field(
+        default="",
         title="Trusted signers",
-        description='Public keys of those who may sign backups, as a list `["ed25519:…"]`. Where there is one, nothing '
+        description="Public keys of those who may sign backups, `ed25519:…`, one a line. Where there is one, nothing "
         "else is restored. Empty: signatures are shown and not asked for.",
     )
 
-    @field_validator("identities", "passphrases", mode="before")
-    @classmethod
-    def _is_a_list(cls, value: Any) -> Any:
-        # The form of a block that exists sends the text of a list whose old content it was not shown.
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value or "[]")
-        except ValueError:
-            raise ValueError('write a JSON list, such as ["first", "second"]') from None
+    _as_lines = field_validator("identities", "passphrases", "trusted_signers", mode="before")(_lines)
 
     @field_validator("identities")
     @classmethod
-    def _are_identities(cls, value: list[SecretStr]) -> list[SecretStr]:
-        return [SecretStr(_read(encryption.identity, item.get_secret_value()).secret) for item in value]
-
-    @field_validator("passphrases")
-    @classmethod
-    def _are_not_empty(cls, value: list[SecretStr]) -> list[SecretStr]:
-        if not all(item.get_secret_value() for item in value):
-            raise ValueError("a passphrase is empty: remove the line")
-        return value
+    def _are_identities(cls, value: SecretStr) -> SecretStr:
+        keys = _read(encryption.identities, value.get_secret_value())
+        return SecretStr("\n".join(key.secret for key in keys))
 
     @field_validator("trusted_signers")
     @classmethod
-    def _are_signers(cls, value: list[str]) -> list[str]:
-        return [_read(signing.trusted_signer, text) for text in value]
+    def _are_signers(cls, value: str) -> str:
+        return "\n".join(_read(signing.trusted_signer, text) for text in value.split())
 
     @model_validator(mode="after")
     def _holds_something(self) -> BackupIdentities:
-        if not (self.identities or self.passphrases or self.trusted_signers):
+        if not (self._passphrases() or self.identities or self.trusted_signers):
             raise ValueError("the block is empty: give an identity, a passphrase or a trusted signer")
         return self
 
     def open(self) -> encryption.Identities:
         """The keys, for the layer below."""
         return encryption.Identities(
-            tuple(encryption.Identity(item.get_secret_value()) for item in self.identities),
-            tuple(item.get_secret_value() for item in self.passphrases),
-            tuple(self.trusted_signers),
+            encryption.identities(self.identities.get_secret_value()),
+            self._passphrases(),
+            tuple(self.trusted_signers.split()),
         )
+
+    def _passphrases(self) -> tuple[str, ...]:
+        lines = self.passphrases.get_secret_value().splitlines()
+        return tuple(line.strip() for line in lines if line.strip())

@@ -196,12 +196,15 @@ class MaintenanceWindow(Block):
     before: list[AnyStep] = Field(
         default_factory=list,
         title="Before",
-        description="Steps before the restore, in order. If one fails, the rest is skipped and nothing is restored.",
+        description="Steps before the restore, in order, as a list: "
+        '`[{"name": "stop", "command": "docker compose stop app", "folder": "/srv/app"}]`, or `{"name": …, "url": …}` '
+        "for an HTTP call. If one fails, the rest is skipped and nothing is restored.",
     )
     after: list[AnyStep] = Field(
         default_factory=list,
         title="After",
-        description="Steps after the restore, in order, whatever became of it. All are run, even if one fails.",
+        description="Steps after the restore, in order, as a list like the one above. All are run, whatever became of "
+        "it, and even if one fails.",
     )
     # One place for all of them: Prefect neither keeps nor hides a secret inside a list.
     secrets: SecretDict = Field(

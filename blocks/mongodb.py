@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote_plus
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
+from blocks.form import choice
 from flows.core.checks import CheckLine
 from flows.core.errors import BackupError
 from flows.core.selection import Selection
@@ -124,7 +125,7 @@ class MongoDBSource(_MongoDB):
     _block_type_slug = "mongodb-backup-source"
     _description = "A MongoDB that is backed up. It is only ever read."
 
-    read_preference: ReadFrom = Field(
+    read_preference: Annotated[ReadFrom, choice(ReadFrom)] = Field(
         default=ReadFrom.PRIMARY,
         title="Read preference",
         description="Which member of the replica set is read: a secondary spares the primary.",

@@ -9,12 +9,13 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
+from blocks.form import choice
 from flows.core.checks import CheckLine
 from flows.core.errors import ConfigurationError
 from flows.storage.options import StoreOptions
@@ -89,35 +90,44 @@ class BackupStore(Block):
     region: str | None = Field(
         default=None, description="Region of the bucket, where it is not that of the credentials."
     )
-    provider: Provider = Field(
-        default=Provider.OTHER, description="Who runs the store. `other` is slower than needed and never wrong."
+    provider: Annotated[Provider, choice(Provider)] = Field(
+        default=Provider.OTHER,
+        title="Provider",
+        description="Who runs the store. `other` is slower than needed and never wrong.",
     )
-    lock: ObjectLock = Field(
+    lock: Annotated[ObjectLock, choice(ObjectLock)] = Field(
         default=ObjectLock.NONE,
-        description="Object Lock: nobody deletes a new backup for `lock_days`, not even with these credentials. "
+        title="Object Lock",
+        description="Nobody deletes a new backup for `lock_days`, not even with these credentials. "
         "In governance mode people with a special right still can. The bucket needs Object Lock.",
     )
     lock_days: int | None = Field(
         default=None,
         ge=1,
         le=36_500,
+        title="Days of the lock",
         description="For how many days a backup is locked. Pruning renews it for backups that stay, and never removes "
         "one that is locked: choose no more than the days of retention.",
     )
-    encryption: Encryption = Field(
+    encryption: Annotated[Encryption, choice(Encryption)] = Field(
         default=Encryption.NONE,
-        description="How the store encrypts what is written. `none` leaves that to the settings of the bucket.",
+        title="Encryption by the store",
+        description="How the store encrypts what is written: `sse-s3` with its own key, `sse-kms` with one of its key "
+        "service, `sse-c` with yours. `none` leaves that to the settings of the bucket. Who may read the bucket with "
+        "these credentials reads the data: what keeps it from them is a MongoDB Backup Encryption block.",
     )
     kms_key: str | None = Field(
-        default=None, description="For `sse-kms`: id or ARN of the key. Empty for the provider's own."
+        default=None, title="KMS key", description="For `sse-kms`: id or ARN of the key. Empty for the provider's own."
     )
     customer_key: SecretStr | None = Field(
         default=None,
+        title="Customer key",
         description="For `sse-c`: 32 random bytes in base64, as made with `openssl rand -base64 32`. "
         "Keep a copy: without it nobody can read the backups.",
     )
     storage_class: str | None = Field(
         default=None,
+        title="Storage class",
         description="Storage class of the segments, such as STANDARD_IA. Empty for the usual one of the bucket.",
     )
 

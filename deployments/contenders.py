@@ -57,7 +57,9 @@ def _setup(addresses: Addresses, _: Mapping[str, Any]) -> Figures:
 
     save_blocks(addresses)
     recipients = [Identity.generate().public for _ in range(2)]
-    BackupEncryption(recipients=recipients, signing_key=SigningKey.generate().secret).save(_PLAN, overwrite=True)
+    BackupEncryption(recipients="\n".join(recipients), signing_key=SigningKey.generate().secret).save(
+        _PLAN, overwrite=True
+    )
     return {}
 
 

@@ -8,7 +8,7 @@ from prefect import flow
 
 from blocks import BackupStore
 from flows.storage.pruning import PruneReport
-from flows.tasks.blocks import load_block
+from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.lock import hold_plan
 from flows.tasks.options import send_logs
 from flows.tasks.prune import prune_plan
@@ -20,6 +20,7 @@ from flows.tasks.settings import Overlap, Retention
 def prune(
     plan: str = "default",
     store: str = "backups",
+    identities: str | None = None,
     retention: Retention = Retention(),  # noqa: B008 - Prefect shows it as the default of the form
     dry_run: bool = True,
     overlap: Overlap = Overlap.WAIT,
@@ -30,6 +31,8 @@ def prune(
     Args:
         plan: Name of the backup job.
         store: Name of the MongoDB Backup Store block.
+        identities: Name of a MongoDB Backup Identities block with trusted signers, without secret keys. Backups that
+            none of them signed do not count as verified then, so forged ones push out no good ones.
         retention: How long backups are kept, and how many are never removed. What is held stays in any case.
         dry_run: Only show what would be removed. Turn it off to remove.
         overlap: While another run of this plan is under way: `wait` for its end, or `refuse` to run.
@@ -40,8 +43,9 @@ def prune(
     retention.policy()
     send_logs()
     block = load_block(BackupStore, store)
+    signers = load_identities(identities).signers
     with hold_plan(plan, overlap):
-        report = prune_plan(block, plan, retention, now=datetime.now(UTC), dry_run=dry_run)
+        report = prune_plan(block, plan, retention, now=datetime.now(UTC), dry_run=dry_run, signers=signers)
     publish_pruning(plan, store, report)
     report.plan.check_readable(plan)
     return report

@@ -109,7 +109,8 @@ def restore(
     keys = load_identities(identities)
     with open_run() as run:
         manifest = find_backup(blocks[1], plan, backup, before)
-        job = RestoreJob(run.id, *blocks, manifest, check_access(blocks[1], manifest, keys))
+        access = check_access(blocks[1], manifest, keys)
+        job = RestoreJob(run.id, *blocks, access.opened(manifest), access)
         name_run(f"restore {plan} {job.manifest.backup}")
         done = carry_out(
             run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
+from flows.core.access import Access
 from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_report
 from flows.core.maintenance import Procedure
 from flows.core.merge import Duplicates
@@ -12,7 +13,7 @@ from flows.core.rename import parse_rename
 from flows.core.restore_plan import RestoreMode, RestoreRequest, safety_plan
 from flows.core.selection import Selection
 from flows.tasks.archive import fetch_archive, find_archive, survey
-from flows.tasks.blocks import load_block
+from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.options import threads
 from flows.tasks.restore_job import RestoreJob
 from flows.tasks.restoring import Manner, Precautions, carry_out
@@ -29,6 +30,7 @@ def restore_archive(
     key: str,
     store: str = "backups",
     target: str = "target",
+    identities: str | None = None,
     databases: list[str] | None = None,
     include: list[str] | None = None,
     exclude: list[str] | None = None,
@@ -55,6 +57,7 @@ def restore_archive(
         key: Key of the archive below the folder of the store, such as `mpg-1772769600.gz`; gzip is recognised.
         store: Name of the MongoDB Backup Store block that holds the archive.
         target: Name of the MongoDB Restore Target block to write to.
+        identities: Name of a MongoDB Backup Identities block: for whom what will be overwritten is encrypted.
         databases: Databases of the archive to restore; none means all.
         include: Patterns `database.collection` with `*`; only namespaces that match one are restored.
         exclude: Patterns of namespaces to leave out; they win over `include`.
@@ -89,9 +92,10 @@ def restore_archive(
     patience = approval_patience(approval, approval_minutes)
     parse_rename(request.rename)  # a download may take an hour
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
+    keys = load_identities(identities)
     with open_run() as run:
         surveyed = read_archive(run, blocks[1], key, users=include_users)
-        job = RestoreJob(run.id, *blocks, manifest=surveyed.manifest)
+        job = RestoreJob(run.id, *blocks, surveyed.manifest, Access(keys))
         done = carry_out(
             run,
             job,

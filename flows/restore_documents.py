@@ -99,7 +99,8 @@ def restore_documents(
     keys = load_identities(identities)
     with open_run() as run:
         manifest = find_backup(blocks[1], plan, backup)
-        job = RestoreJob(run.id, *blocks, manifest, check_access(blocks[1], manifest, keys))
+        access = check_access(blocks[1], manifest, keys)
+        job = RestoreJob(run.id, *blocks, access.opened(manifest), access)
         name_run(f"restore-documents {plan} {job.manifest.backup} {namespace}")
         decided = plan_documents_into(job, request)
         run.spool.require(sum(sorted(s.bytes for s in decided.segments)[-segments_in_flight:]))

@@ -32,6 +32,14 @@ class Access:
             encryption = f"opened by `{self.identity.public}`"
         return [f"* **Signature**: {signature}", f"* **Encryption**: {encryption}"]
 
+    def opened(self, manifest: Manifest) -> Manifest:
+        """The manifest with all that it holds, see `Manifest.opened`."""
+        return manifest.opened(self.identity) if self.identity is not None else manifest
+
+    def encrypts(self, manifest: Manifest) -> bool:
+        """Whether a backup of what a restore of this one overwrites is encrypted: see `protection`."""
+        return bool(manifest.recipients or self.identities)
+
     def protection(self, manifest: Manifest) -> Protection:
         """How to protect a backup of what a restore of this one overwrites: so that the same people can read it.
 

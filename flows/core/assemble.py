@@ -27,7 +27,7 @@ def assemble_manifest(
     finished: datetime,
     identity: str | None = None,
 ) -> Manifest:
-    """Add up what the segments hold, and say what consistency was achieved.
+    """Add up what the segments hold, say what consistency was achieved, and seal it where they are encrypted.
 
     Raises:
         DumpFailed: Where a namespace that was planned is in no segment.
@@ -66,7 +66,7 @@ def assemble_manifest(
         warnings=(*warnings, *_consistency_warnings(at, loose)),
         versions=dict(versions),
         identity=identity,
-    )
+    ).seal()
 
 
 def achieved(info: CollectionInfo, at: ClusterTime | None) -> Consistency:

@@ -177,9 +177,18 @@ def identity(text: str) -> Identity:
         # Not chained: who knows what its text quotes.
         raise ConfigurationError(
             "not an identity of age",
-            hint="Give the whole line AGE-SECRET-KEY-1…, 74 letters and digits, without the comments around it in the "
-            "file of `age-keygen`. A letter may be missing or mistyped.",
+            hint="Give the whole line AGE-SECRET-KEY-1…, 74 letters and digits, each key in a line of its own. A "
+            "letter may be missing or mistyped.",
         ) from None
+
+
+def identities(text: str) -> tuple[Identity, ...]:
+    """Read secret keys as `age-keygen` writes them: white space between them, and comments from `#` to the line's end.
+
+    Raises:
+        ConfigurationError: One of the others is none; as in `identity`.
+    """
+    return tuple(identity(word) for line in text.splitlines() for word in line.partition("#")[0].split())
 
 
 def encrypt(pieces: Iterable[bytes | memoryview], write: Callable[[bytes], object], recipients: Sequence[str]) -> None:
@@ -234,6 +243,29 @@ class _Ends:
 
     def flush(self) -> None:
         pass
+
+
+def seal(data: bytes, recipients: Sequence[str]) -> str:
+    """Encrypt a little: an armored age file, which each of the recipients' secret keys opens alone."""
+    keys = [x25519.Recipient.from_str(name) for name in recipients]
+    return bytes(pyrage.encrypt(data, keys, armored=True)).decode()
+
+
+def unseal(sealed: str, identity: Identity, **where: str) -> bytes:
+    """Give back what was sealed.
+
+    Args:
+        sealed: What `seal` gave.
+        identity: What opens it.
+        where: For messages.
+
+    Raises:
+        IntegrityError: It was changed, or was not sealed for this identity.
+    """
+    try:
+        return bytes(pyrage.decrypt(sealed.encode(errors="surrogatepass"), [identity._key()]))
+    except pyrage.DecryptError as error:
+        raise _damaged(error, where) from error
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class BackupFacts:
     consistency: Consistency
     confirmed: bool  # whether the store has proved that it holds every segment
     encrypted: bool  # by us
-    signed: bool  # by whom is for those to judge who know whom to trust
+    signer: str  # its public key; empty: not signed. Whether to trust it is for those to judge who know whom to trust
 
     @classmethod
     def of(cls, manifest: Manifest) -> BackupFacts:
@@ -48,7 +48,7 @@ class BackupFacts:
             consistency=manifest.consistency,
             confirmed=all(segment.confirmed in _PROOFS for segment in manifest.segments),
             encrypted=bool(manifest.recipients),
-            signed=manifest.signature is not None,
+            signer=manifest.signature.signer if manifest.signature else "",
         )
 
     def damage(self, *, segments: int, stored_bytes: int) -> str:
@@ -91,7 +91,7 @@ def write_index(plan: str, entries: Iterable[IndexEntry]) -> bytes:
                 "consistency": entry.facts.consistency.value,
                 "confirmed": entry.facts.confirmed,
                 "encrypted": entry.facts.encrypted,
-                "signed": entry.facts.signed,
+                "signer": entry.facts.signer,
             }
             for entry in entries
         ],
@@ -124,7 +124,7 @@ def read_index(plan: str, data: bytes) -> dict[str, IndexEntry]:
             consistency=item.member("consistency", Consistency),
             confirmed=item.boolean("confirmed"),
             encrypted=item.boolean("encrypted"),
-            signed=item.boolean("signed"),
+            signer=item.text("signer"),
         )
         entries[backup] = IndexEntry(manifest.integer("bytes"), manifest.time("modified"), facts)
     return entries

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flows.core.encryption import Identity, seal, unseal
 from flows.core.errors import FormatError, IntegrityError
 from flows.core.fields import Fields, parse_versioned
 from flows.core.keys import ARCHIVE_SUFFIXES, ENCRYPTED_SUFFIX, backup_prefix, manifest_key
@@ -20,6 +21,7 @@ from flows.core.ttl import Ages
 
 FORMAT_VERSION = 1
 SIGNED_AS = "manifest"
+SEALED = "sealed"  # in place of the metadata of a namespace: no metadata, so that whoever forgets to open it fails
 # Ten thousand collections with long validators stay far below it; more is not a manifest of ours.
 MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024
 _PUBLIC_KEY, _SIGNATURE = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{128}")
@@ -32,7 +34,8 @@ class NamespaceRecord:
 
     namespace: Namespace
     kind: Kind
-    metadata: str  # options, indexes, uuid as canonical Extended JSON, the text that the archives carry too
+    # Options, indexes, uuid as canonical Extended JSON, the text that the archives carry too; or `SEALED`.
+    metadata: str
     content: Content  # documents (for a time-series collection: buckets), bytes of BSON, content digest
     consistency: Consistency
     ages: tuple[Ages, ...] = ()  # of documents that a TTL rule may delete
@@ -83,6 +86,7 @@ class Manifest:
     warnings: tuple[str, ...]
     versions: dict[str, str]  # of this project and of what wrote the bytes
     identity: str | None = None  # where a passphrase was used: the secret key of the segments, encrypted with it
+    sealed: str | None = None  # what is encrypted of the manifest itself: see `seal`
     signature: Signature | None = None  # of all the rest; it has been checked, and says nothing of who may sign
 
     @property
@@ -150,6 +154,52 @@ class Manifest:
                 namespace=str(min(sums)),
             )
 
+    def seal(self) -> Manifest:
+        """The same with the metadata of its namespaces encrypted as the segments are; none of it where they are not.
+
+        People write values into options and indexes: into validators, filters of indexes, pipelines of views. Who reads
+        the bucket of an encrypted backup is not to read these either.
+        """
+        if not self.recipients:
+            return self
+        # With plan and id, so that nobody puts that of another backup in its place.
+        value = {
+            "format": FORMAT_VERSION,
+            "plan": self.plan,
+            "backup": self.backup,
+            "metadata": [item.metadata for item in self.namespaces],
+        }
+        hidden = tuple(dataclasses.replace(item, metadata=SEALED) for item in self.namespaces)
+        return dataclasses.replace(self, namespaces=hidden, sealed=seal(_canonical(value), self.recipients))
+
+    def opened(self, identity: Identity) -> Manifest:
+        """The same as it was before it was sealed, to restore from. It is not the one to be stored again.
+
+        Raises:
+            IntegrityError: What is sealed was changed, or is that of another backup.
+            FormatError: It is not what this project seals.
+        """
+        if self.sealed is None:
+            return self
+        data = unseal(self.sealed, identity, key=self.key)
+        try:
+            inner = parse_versioned(data, "manifest.sealed", version=FORMAT_VERSION)
+            found = inner.text("plan"), inner.text("backup"), len(texts := inner.texts("metadata"))
+        except FormatError as error:
+            error.facts["key"] = self.key
+            raise
+        if found != (self.plan, self.backup, len(self.namespaces)):
+            raise IntegrityError(
+                "what is sealed in the manifest is not of this backup",
+                hint="Restore an older backup, and find out who writes to the bucket.",
+                key=self.key,
+                expected=(self.plan, self.backup, len(self.namespaces)),
+                got=found,
+            )
+        pairs = zip(self.namespaces, texts, strict=True)
+        shown = tuple(dataclasses.replace(item, metadata=text) for item, text in pairs)
+        return dataclasses.replace(self, namespaces=shown, sealed=None)
+
     def to_json(self) -> bytes:
         """Write the manifest as canonical JSON: keys sorted, no spaces, UTF-8, times as `2026-03-06T04:00:00.000Z`."""
         return _canonical({"format": FORMAT_VERSION, **_plain(self)})
@@ -195,8 +245,16 @@ class Manifest:
             warnings=tuple(top.texts("warnings")),
             versions=top.text_map("versions"),
             identity=top.text_or_none("identity") if top.has("identity") else None,
+            sealed=top.text_or_none("sealed") if top.has("sealed") else None,
             signature=signature,
         )
+        if manifest.sealed is not None and not manifest.recipients:
+            raise FormatError("the manifest is sealed and its segments are not encrypted", at="manifest.sealed")
+        for record in manifest.namespaces:
+            if (record.metadata == SEALED) != (manifest.sealed is not None):
+                raise FormatError(
+                    "the metadata of a namespace is not sealed as that of the others", namespace=str(record.namespace)
+                )
         manifest.check()
         return manifest
 

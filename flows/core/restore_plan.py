@@ -124,6 +124,23 @@ class RestorePlan:
         patterns = tuple(escape_pattern(str(name)) for name in names)
         return Selection(tuple(sorted({name.database for name in names})), patterns)
 
+    def told_of_safety(self, *, kept: bool, encrypted: bool) -> RestorePlan:
+        """The plan with a warning where what is endangered is lost, or becomes readable for more people.
+
+        Args:
+            kept: Whether it is backed up first.
+            encrypted: Whether that backup is encrypted.
+        """
+        if not self.endangered or (kept and encrypted):
+            return self
+        warning = (
+            "what is overwritten is backed up first, not encrypted: whoever reads the bucket can read it. Name "
+            "`identities` with a key or a passphrase, and it is encrypted for them"
+            if kept
+            else "what is overwritten is lost, because `safety_backup` is off"
+        )
+        return replace(self, warnings=(*self.warnings, warning))
+
     @property
     def confirmation(self) -> str:
         """What the operator has to type: the databases in which something is endangered; empty where nothing is."""

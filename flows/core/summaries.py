@@ -123,7 +123,7 @@ def _known(number: int | None, show: Callable[[int], str]) -> str:
 def _protection(encrypted: bool | None, signed: bool | None) -> str:
     if encrypted is None or signed is None:
         return "-"
-    return f"{'encrypted' if encrypted else 'open'}, {'signed' if signed else 'not signed'}"
+    return f"{'encrypted' if encrypted else 'not encrypted'}, {'signed' if signed else 'not signed'}"
 
 
 def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, held: tuple[str, ...]) -> InventoryRow:
@@ -149,7 +149,7 @@ def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, 
         consistency=facts.consistency.value,
         state=f"not verified: {damage}" if damage else LISTED,
         encrypted=facts.encrypted,
-        signed=facts.signed,
+        signed=bool(facts.signer),
         held=held,
     )
 

@@ -7,7 +7,7 @@ a listing to their number and size as they pass.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,13 +79,28 @@ class Inventory:
         strays = (f"counts as held, because this is among the holds and is none: {key}" for key in self.strays)
         return (*self.holds.get(backup, Holds()).reasons(now), *strays)
 
-    def candidates(self, now: datetime) -> list[Candidate]:
-        """All listed backups, for retention."""
+    def strangers(self, signers: Collection[str]) -> tuple[ListedBackup, ...]:
+        """The backups that no trusted signer signed; none where nobody is trusted by name.
+
+        Args:
+            signers: Public keys of those who are trusted.
+        """
+        return tuple(listed for listed in self.backups if signers and listed.facts.signer not in signers)
+
+    def candidates(self, now: datetime, signers: Collection[str] = ()) -> list[Candidate]:
+        """All listed backups, for retention.
+
+        Args:
+            now: For holds that end by themselves, aware.
+            signers: Where there are any, backups that none of them signed do not count as verified: whoever can write
+                to the bucket could otherwise push out good backups with forged ones.
+        """
+        strangers = {listed.facts.backup for listed in self.strangers(signers)}
         readable = (
             Candidate(
                 listed.facts.backup,
                 stored_bytes=listed.facts.stored_bytes,
-                verified=not listed.damage,
+                verified=not listed.damage and listed.facts.backup not in strangers,
                 held=self.held(listed.facts.backup, now),
             )
             for listed in self.backups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -56,6 +56,7 @@ def prune_repository(
     grace: timedelta,
     dry_run: bool,
     lock_days: int | None = None,
+    signers: Collection[str] = (),
 ) -> PruneReport:
     """Decide from the inventory in the store, then remove, oldest first.
 
@@ -69,19 +70,22 @@ def prune_repository(
         grace: How old garbage must be to be removed.
         dry_run: Only decide.
         lock_days: For how long backups of this store are locked; those that stay are locked anew. None: they are not.
+        signers: Public keys of those whose backups count as verified; none: all that are whole do.
 
     Raises:
         Refused: Where a manifest cannot be read: nothing tells then which backup is the last good one. A dry run shows
             that as a reason.
     """
     inventory = repository.inventory()
-    plan = plan_retention(inventory.candidates(now), policy, now=now)
-    wrong = not dry_run and bool(plan.remove) and not repository.bears_out(inventory, plan.relied_on)
+    plan = plan_retention(inventory.candidates(now, signers), policy, now=now)
+    # What the index makes look forged is not counted, and so others could go: that is not believed either.
+    doubted = {*plan.relied_on, *(listed.facts.backup for listed in inventory.strangers(signers))}
+    wrong = not dry_run and bool(plan.remove) and not repository.bears_out(inventory, doubted)
     if wrong:
         # One that was wrong once is believed in nothing.
         logger.warning("the index of %s is not what the manifests say, so all of them are read", repository.plan)
         inventory = repository.inventory(use_index=False)
-        plan = plan_retention(inventory.candidates(now), policy, now=now)
+        plan = plan_retention(inventory.candidates(now, signers), policy, now=now)
     garbage = repository.garbage(inventory, now=now, grace=grace)
     # Looked at before anything is deleted: a backup that stays listed has to stay whole. That is a request for each,
     # so a dry run does it only where locks are to be expected.
@@ -94,6 +98,11 @@ def prune_repository(
     objects, locked = 0, 0
     leftovers: list[Leftover] = []
     warnings = [] if lock_days is None else _lock_warnings(lock_days, policy)
+    if strangers := inventory.strangers(signers):
+        warnings.append(
+            f"no trusted signer signed {len(strangers)} of the backups, so they do not count as verified; the newest "
+            f"is {strangers[-1].facts.backup}"
+        )
     if not dry_run:
         plan.check_readable(repository.plan)
         if lock_days is not None:

@@ -122,11 +122,11 @@ class Repository:
             request: What to do.
             at: Now, aware.
         """
-        found = self._named(backup)
+        found = self._named(backup, at)
         backup_time(found)  # refuses what is no id: it becomes part of a key
         return found, change_holds(self._store, self.plan, found, request, at=at)
 
-    def _named(self, backup: str) -> str:
+    def _named(self, backup: str, now: datetime | None = None) -> str:
         if backup != LATEST:
             return backup
         ids = self.backup_ids()
@@ -136,6 +136,17 @@ class Repository:
                 hint="Check the plan and the store; the inventory flow lists what is there.",
                 plan=self.plan,
                 store=self._store.location,
+            )
+        if now is not None and backup_time(ids[-1]) > now:
+            # A clock was wrong. To take it is to restore the same old data for years; not to, if it was the clock of
+            # this machine, is to leave out what is really the newest.
+            raise Refused(
+                "the newest backup is dated in the future, so `latest` does not say which one is meant",
+                hint="Check the clocks, and give the id of the backup that you want.",
+                plan=self.plan,
+                store=self._store.location,
+                future=ids[-1],
+                before=next((found for found in reversed(ids) if backup_time(found) <= now), None),
             )
         return ids[-1]
 
@@ -266,15 +277,20 @@ class Repository:
                     key=key,
                 )
 
-    def whole(self, backup: str) -> Manifest:
+    def whole(self, backup: str, *, now: datetime | None = None) -> Manifest:
         """Read a manifest, and see that the objects of the backup are there in full size.
+
+        Args:
+            backup: An id, or `latest` for the newest backup.
+            now: Aware; with it, `latest` is never one from the future.
 
         Raises:
             BackupNotFound: Where there is no such backup.
+            Refused: Where the newest is dated after `now`.
             ObjectMissing: Where one is not there.
             IntegrityError: Where one has another size.
         """
-        manifest = self.manifest(backup)
+        manifest = self.manifest(self._named(backup, now))
         self.check_objects(manifest)
         return manifest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 from blocks import BackupStore
 from flows.core.access import Access
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def find_backup(store: BackupStore, plan: str, backup: str, before: datetime | None = None) -> Manifest:
     """Read the manifest of a backup, and see that its objects are there in full size."""
     repository = Repository(store.open(), plan)
-    manifest = repository.whole(repository.newest_before(before) if before else backup)
+    manifest = repository.whole(repository.newest_before(before) if before else backup, now=datetime.now(UTC))
     logger.info(
         "found backup %s of plan %s, taken of MongoDB %s", manifest.backup, plan, manifest.source.server_version
     )

@@ -16,7 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 @stage(name="prune", task_run_name="prune {plan}")
-def prune_plan(store: BackupStore, plan: str, retention: Retention, *, now: datetime, dry_run: bool) -> PruneReport:
+def prune_plan(
+    store: BackupStore,
+    plan: str,
+    retention: Retention,
+    *,
+    now: datetime,
+    dry_run: bool,
+    signers: tuple[str, ...] = (),
+) -> PruneReport:
     """Decide by the inventory in the store which backups go, and remove them unless this is a dry run."""
     report = prune_repository(
         Repository(store.open(), plan),
@@ -25,6 +33,7 @@ def prune_plan(store: BackupStore, plan: str, retention: Retention, *, now: date
         grace=retention.grace(),
         dry_run=dry_run,
         lock_days=store.lock_days,
+        signers=signers,
     )
     logger.info(
         "%s: %d backups stay, %d go; garbage of %d objects, %s",

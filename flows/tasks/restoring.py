@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ from flows.tasks.run import Run, last_result, overlapped, shown_progress
 from flows.tasks.settings import Overlap, Retention
 from flows.tasks.taking import take_backup
 from flows.tasks.target import compare, create_views, finish, plan_restore_into, prepare
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,9 @@ def carry_out(
         RestoreDiffers: At the end the target is not what the manifest says.
     """
     begun = datetime.now(UTC)
-    plan = plan_restore_into(job, request, now=begun)
+    plan = plan_restore_into(job, request, now=begun).told_of_safety(
+        kept=bool(precautions.safety_plan), encrypted=job.access.encrypts(job.manifest)
+    )
 
     def show(done: str, title: str, steps: Sequence[StepResult] = ()) -> str:
         section = maintenance_section(procedure, steps)
@@ -114,6 +119,8 @@ def carry_out(
         publish_page(page, text, title)
         return text
 
+    for warning in plan.warnings:
+        logger.warning("%s", warning)
     shown = show("Plan: nothing has been written", "Restore plan")
     if dry_run:
         return Restored(plan, (datetime.now(UTC) - begun).total_seconds())

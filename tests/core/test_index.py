@@ -20,7 +20,7 @@ INVOICES = collection("mpg.invoices")
 ONE = bson.encode({"_id": 1})
 MADE = manifest([INVOICES], [segment(i, entry(INVOICES, ONE), data=b"stored") for i in range(2)])
 FACTS = BackupFacts(
-    "2026-03-06T04-00-00Z", 2, 2 * len(ONE), 12, 2, Consistency.SNAPSHOT, confirmed=True, encrypted=False, signed=False
+    "2026-03-06T04-00-00Z", 2, 2 * len(ONE), 12, 2, Consistency.SNAPSHOT, confirmed=True, encrypted=False, signer=""
 )
 ENTRY = IndexEntry(1234, datetime(2026, 3, 6, 4, 1, 2, 345678, tzinfo=UTC), FACTS)
 
@@ -49,7 +49,7 @@ def test_the_index_reads_back_as_it_was_written() -> None:
     other = IndexEntry(
         99,
         ENTRY.modified,
-        dataclasses.replace(FACTS, backup="2026-03-07T04-00-00Z", confirmed=False, encrypted=True, signed=True),
+        dataclasses.replace(FACTS, backup="2026-03-07T04-00-00Z", confirmed=False, encrypted=True, signer="ed25519:ab"),
     )
     data = write_index("mpg", [ENTRY, other])
     assert read_index("mpg", data) == {FACTS.backup: ENTRY, other.facts.backup: other}

@@ -288,3 +288,21 @@ def test_a_plan_that_would_be_another_one_now_is_not_acted_on() -> None:
     with pytest.raises(Refused, match="the target has changed since this plan was made") as caught:
         decided.check_unchanged(plan(mode=RestoreMode.REPLACE, existing={**existing, "mpg.b": 1}))
     assert caught.value.facts == {"namespace": "mpg.b"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept", "encrypted", "warned"),
+    [
+        (RestoreMode.REPLACE, True, True, ""),
+        (RestoreMode.REPLACE, True, False, "is backed up first, not encrypted"),
+        (RestoreMode.REPLACE, False, False, "is lost"),
+        (RestoreMode.REPLACE, False, True, "is lost"),
+        (RestoreMode.MERGE, False, False, ""),  # documents that differ stay
+    ],
+)
+def test_what_is_overwritten_without_a_backup_that_is_encrypted_is_told(
+    mode: RestoreMode, kept: bool, encrypted: bool, warned: str
+) -> None:
+    decided = plan(mode=mode, existing={"mpg.a": 3}).told_of_safety(kept=kept, encrypted=encrypted)
+    told = [warning for warning in decided.warnings if warning.startswith("what is overwritten")]
+    assert [f"what is overwritten {warned}" in warning for warning in told] == [True] * bool(warned)

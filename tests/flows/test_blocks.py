@@ -31,6 +31,9 @@ def test_every_field_is_described_for_the_form(kind: type[Block]) -> None:
     for name, field in kind.model_fields.items():
         assert field.description, name
         assert field.description.endswith((".", "[s].")), name
+    for name, schema in kind.model_json_schema()["properties"].items():
+        assert schema["title"], name
+        assert "$ref" not in schema, name  # the form would show the description of what it refers to
 
 
 @pytest.mark.parametrize("kind", EVERY)

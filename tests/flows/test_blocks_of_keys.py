@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from flows.core.signing import SigningKey
 from flows.tasks.blocks import load_block, load_identities
 
 ALICE, BOB = Identity.generate(), Identity.generate()
-KEY = SigningKey.generate()
+KEY, OTHER = SigningKey.generate(), SigningKey.generate()
 PASSPHRASE = "correct horse battery staple"
 
 
@@ -39,7 +38,7 @@ PASSPHRASE = "correct horse battery staple"
         pytest.param(
             {"recipients": [ALICE.public, BOB.public.replace("age1", "age1b")]}, "A letter may be missing", id="typo"
         ),
-        pytest.param({"recipients": [ALICE.public] * (MOST_RECIPIENTS + 1)}, "at most 100 items", id="too many"),
+        pytest.param({"recipients": [ALICE.public] * (MOST_RECIPIENTS + 1)}, "more than 100 recipients", id="too many"),
         pytest.param({"passphrase": "too short"}, "too short: take at least 12 characters", id="short passphrase"),
         pytest.param({"passphrase": f"{PASSPHRASE} "}, "begins or ends with a space", id="space"),
         pytest.param(
@@ -65,10 +64,10 @@ def test_what_cannot_protect_is_refused_with_what_to_do(fields: dict[str, Any], 
         pytest.param({}, "the block is empty", id="nothing"),
         pytest.param({"identities": [ALICE.public]}, "this is a recipient, a public key", id="recipient"),
         pytest.param({"identities": [ALICE.secret[:-1]]}, "not an identity of age", id="cut off"),
-        pytest.param({"identities": [f"# key {ALICE.secret}"]}, "without the comments around it", id="a whole file"),
-        pytest.param({"identities": ALICE.secret}, 'write a JSON list, such as ["first", "second"]', id="no list"),
-        pytest.param({"identities": '"********"'}, "Input should be a valid list", id="asterisks in quotes"),
-        pytest.param({"passphrases": [""]}, "a passphrase is empty", id="empty passphrase"),
+        pytest.param({"identities": f"# key {ALICE.secret}\n"}, "the block is empty", id="only a comment"),
+        pytest.param({"identities": ALICE.secret * 2}, "each key in a line of its own", id="glued together"),
+        pytest.param({"identities": "********"}, "not an identity of age", id="asterisks"),
+        pytest.param({"passphrases": " \n"}, "the block is empty", id="empty passphrase"),
         pytest.param({"trusted_signers": [KEY.secret]}, "this is a secret signing key", id="secret signing key"),
         pytest.param({"trusted_signers": [ALICE.public]}, "not the public key of a signer", id="recipient as signer"),
     ],
@@ -90,7 +89,7 @@ def test_keys_come_back_from_the_server_as_they_were() -> None:
     assert load_identities(None) == Identities()
 
 
-def test_secrets_are_hidden_by_the_server_also_those_in_lists() -> None:
+def test_secrets_are_hidden_by_the_server() -> None:
     BackupEncryption(recipients=[ALICE.public], signing_key=KEY.secret).save("h", overwrite=True)
     BackupIdentities(identities=[ALICE.secret], passphrases=[PASSPHRASE]).save("h", overwrite=True)
     with get_client(sync_client=True) as client:
@@ -103,9 +102,26 @@ def test_secrets_are_hidden_by_the_server_also_those_in_lists() -> None:
     assert ALICE.public in shown[0]
 
 
-def test_a_list_that_the_form_sends_as_text_is_taken() -> None:
-    made = BackupIdentities(identities=json.dumps([BOB.secret, ALICE.secret]), passphrases="")
-    assert made.open() == Identities((BOB, ALICE))
+def test_several_keys_are_lines_of_one_field_as_in_the_files_of_age() -> None:
+    made = BackupIdentities(
+        identities=f"# created: 2026\r\n# public key: {BOB.public}\r\n{BOB.secret}\r\n\n  {ALICE.secret}  # old\n",
+        passphrases=f" {PASSPHRASE}\n\nan older one, with spaces\n",
+        trusted_signers=f"{KEY.public}\n{OTHER.public} ",
+    )
+    assert made.open() == Identities(
+        (BOB, ALICE), (PASSPHRASE, "an older one, with spaces"), (KEY.public, OTHER.public)
+    )
+    assert BackupEncryption(recipients=f"{BOB.public}\n {ALICE.public}").open() == Protection(
+        (BOB.public, ALICE.public)
+    )
+
+
+def test_the_form_has_a_field_of_text_for_each_kind_of_key_and_the_server_knows_which_are_secret() -> None:
+    encryption, identities = BackupEncryption.model_json_schema(), BackupIdentities.model_json_schema()
+    for schema in (encryption, identities):
+        assert {field["type"] for field in schema["properties"].values()} == {"string"}
+    assert sorted(encryption["secret_fields"]) == ["passphrase", "signing_key"]
+    assert sorted(identities["secret_fields"]) == ["identities", "passphrases"]
 
 
 def test_keys_stay_when_a_client_posts_back_what_it_was_shown() -> None:
@@ -147,7 +163,7 @@ def test_a_secret_that_was_typed_into_the_form_is_not_in_the_error_of_a_run() ->
     with get_client(sync_client=True) as client:
         found = client.read_block_document_by_name("typed", "mongodb-backup-encryption", include_secrets=True)
         client._client.patch(
-            f"/block_documents/{found.id}", json={"data": {**found.data, "recipients": [ALICE.secret]}}
+            f"/block_documents/{found.id}", json={"data": {**found.data, "recipients": ALICE.secret}}
         ).raise_for_status()
     with pytest.raises(ConfigurationError) as caught:
         load_block(BackupEncryption, "typed")

@@ -16,10 +16,12 @@ from flows.core.encryption import Identities, Identity, Protection
 from flows.core.errors import BackupError, ConfigurationError, IntegrityError, StoreDenied
 from flows.core.restore_plan import RestoreMode
 from flows.core.signing import SigningKey
+from flows.prune import prune
 from flows.restore import restore
 from flows.restore_documents import restore_documents
 from flows.storage.access import opening_identity
 from flows.storage.repository import Repository
+from flows.tasks.settings import Retention
 from tests.flows.conftest import Repo, back_up
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import status
@@ -74,10 +76,23 @@ def test_each_recipient_alone_restores_everything(
 
 
 @pytest.mark.parametrize("encryption", ["team", "passphrase", None])
-def test_only_an_encrypted_backup_hides_what_is_in_it(invoices: str, repo: Repo, encryption: str | None) -> None:
+def test_only_an_encrypted_backup_hides_what_is_in_it(
+    mongo_client: Client, invoices: str, repo: Repo, encryption: str | None
+) -> None:
+    """Neither documents, nor what people write into options and indexes, which the manifest has too."""
+    database = mongo_client[invoices]
+    database["invoices"].create_index("number", partialFilterExpression={"to": "Anna Meier"})
+    database.create_collection("checked", validator={"to": {"$ne": "Ben Okri"}})
+    database.create_collection("hers", viewOn="invoices", pipeline=[{"$match": {"to": "Cleo Lang"}}])
+    before = contents(mongo_client, invoices)
     taken = back_up(databases=[invoices], compression=Compression.NONE, encryption=encryption)
-    stored = b"".join((repo.folder / name).read_bytes() for name in repo.files if "segment-" in name)
-    assert (b"INV-000042" in stored) == (encryption is None)
+    stored = b"".join((repo.folder / name).read_bytes() for name in repo.files)
+    for text in (b"INV-000042", b"Anna Meier", b"Ben Okri", b"Cleo Lang"):
+        assert (text in stored) == (encryption is None)
+    mongo_client.drop_database(invoices)
+    reader = {"team": "bob", "passphrase": "passphrase", None: None}[encryption]
+    restore(into_source=True, identities=reader)
+    assert contents(mongo_client, invoices) == before
     assert bool(repo.repository.manifest(taken).recipients) == (encryption is not None)
 
 
@@ -114,13 +129,24 @@ def test_the_block_of_the_backup_host_opens_nothing(invoices: str, repo: Repo) -
     taken = repo.repository.manifest(back_up(databases=[invoices], encryption="team"))
     with get_client(sync_client=True) as client:
         held = client.read_block_document_by_name("team", "mongodb-backup-encryption", include_secrets=True).data
-    assert held == {"recipients": [ALICE.public, BOB.public], "signing_key": KEY.secret, "passphrase": None}
+    assert held == {"recipients": f"{ALICE.public}\n{BOB.public}", "signing_key": KEY.secret, "passphrase": ""}
     texts = [ALICE.public, BOB.public, KEY.secret]
     for text in texts:
         with pytest.raises(ValidationError):
             BackupIdentities(identities=[text])
     with pytest.raises(ConfigurationError, match="none of the identities opens this backup"):
         opening_identity(repo.block.open(), taken, Identities((), tuple(texts)))
+
+
+def test_backups_that_no_trusted_signer_signed_push_out_no_others(invoices: str, repo: Repo) -> None:
+    signed, middle, last = (back_up(databases=[invoices], encryption=name) for name in ("team", "team-stranger", None))
+    one = Retention(days=0, last=1, at_least=1)
+    assert prune(retention=one).plan.remove == (signed, middle)  # a dry run, which trusts everybody
+    report = prune(retention=one, identities="auditor", dry_run=False)
+    assert repo.repository.backup_ids() == [signed, last]
+    assert report.findings == (
+        f"no trusted signer signed 2 of the backups, so they do not count as verified; the newest is {last}",
+    )
 
 
 # Refused before the first write

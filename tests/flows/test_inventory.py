@@ -48,10 +48,10 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
         "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency",
-        "protection", "state",
-        "held",
+        "protection", "state", "held",
     ]  # fmt: skip
     assert made in lines[2]
+    assert "not encrypted, not signed" in lines[2]
     (repo.folder / "default" / "backups" / made / "manifest.json").write_text("{")
     assert main(["inventory"]) == 0
     assert "unreadable: the manifest is not JSON" in capsys.readouterr().out
@@ -126,6 +126,7 @@ def test_the_command_makes_keys_that_the_blocks_take(capsys: pytest.CaptureFixtu
     protection = BackupEncryption(recipients=[recipient], signing_key=signing_key).open()
     identities = BackupIdentities(identities=[secret], trusted_signers=[signer]).open()
     assert (identities.keys[0].public,) == protection.recipients
+    assert BackupIdentities(identities="\n".join(lines)).open().keys == identities.keys  # all of the file
     assert protection.signing_key is not None
     assert identities.signers == (protection.signing_key.public,)
 

@@ -11,8 +11,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from pymongo import MongoClient
 
+from blocks import BackupIdentities
 from flows.core.archive import ArchiveReader, PreludeEntry
 from flows.core.compress import Compression, open_compressed
+from flows.core.encryption import Identity
 from flows.core.errors import (
     BackupError,
     ConfigurationError,
@@ -24,7 +26,9 @@ from flows.core.errors import (
 )
 from flows.core.extjson import loads_metadata
 from flows.core.restore_plan import RestoreMode
+from flows.core.signing import SigningKey
 from flows.restore_archive import restore_archive
+from flows.storage.repository import Repository
 from tests.flows.conftest import Repo
 from tests.support.contents import contents, uuids
 from tests.support.flow_runs import run_flow
@@ -196,6 +200,26 @@ def test_what_is_there_is_only_replaced_when_its_name_was_typed(mongo_client: Cl
     restore_archive(KEY, rename={"d": copy}, mode=RestoreMode.REPLACE, confirm=copy)
     assert mongo_client[copy]["c"].count_documents({}) == 2
     assert mongo_client[copy]["other"].count_documents({}) == 1
+    restore_archive(KEY, rename={"d": copy}, mode=RestoreMode.REPLACE, dry_run=True)
+    assert "* **Warning**: what is overwritten is backed up first, not encrypted" in page()
+
+
+def test_what_an_archive_overwrites_is_kept_encrypted_for_the_identities(
+    mongo_client: Client, repo: Repo, copy: str
+) -> None:
+    alice = Identity.generate()
+    BackupIdentities(identities=[alice.secret], trusted_signers=[SigningKey.generate().public]).save(
+        "alice", overwrite=True
+    )
+    put_minimal(repo)
+    mongo_client[copy]["c"].insert_one({"_id": "mine"})
+
+    restore_archive(KEY, rename={"d": copy}, mode=RestoreMode.REPLACE, confirm=copy, identities="alice")
+
+    kept = Repository(repo.block.open(), "archive-before-restore").manifest("latest")
+    assert [part.recipients for part in kept.segments] == [(alice.public,)]
+    restore_archive(KEY, rename={"d": copy}, mode=RestoreMode.REPLACE, dry_run=True, identities="alice")
+    assert "what is overwritten is backed up first" not in page()
 
 
 def _cut(data: bytes) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from flows.core.errors import Refused
 from flows.core.keys import backup_time
 from flows.core.restore_plan import RestoreMode
 from flows.core.ttl import NEVER_SECONDS
+from flows.hold import hold
 from flows.restore import restore
 from flows.storage.repository import Repository
 from tests.flows.conftest import Repo, back_up
@@ -51,6 +54,19 @@ def test_the_plan_can_be_looked_at_where_the_restore_would_be_refused(
     assert run.value.dry_run
     assert f"| {invoices}.invoices | {invoices}.invoices | REFUSED: it exists | collection |" in page(run.id)
     assert contents(mongo_client, invoices) == before
+
+
+def test_latest_is_not_guessed_where_a_backup_is_dated_in_the_future(
+    mongo_client: Client, invoices: str, repo: Repo
+) -> None:
+    taken = back_up(databases=[invoices])
+    repo.repository.commit(dataclasses.replace(repo.repository.manifest(taken), backup="2099-01-01T00-00-00Z"))
+    mongo_client.drop_database(invoices)
+    for ask in (restore, partial(hold, backup="latest", why="case 42")):
+        with pytest.raises(Refused, match="the newest backup is dated in the future") as caught:
+            ask()
+        assert caught.value.facts["before"] == taken
+    assert restore(backup=taken, into_source=True).backup == taken
 
 
 def test_what_a_restore_overwrites_can_be_brought_back(mongo_client: Client, invoices: str, repo: Repo) -> None:

@@ -37,18 +37,11 @@ def left(server: Server) -> list[str]:
     return [item["Key"] for item in [*found.get("Versions", []), *found.get("DeleteMarkers", []), *uploads]]
 
 
-@pytest.mark.parametrize("emulated", PROVIDERS, indirect=True)
-def test_a_provider_is_as_its_profile_says(emulated: Emulated) -> None:
-    found = probed(emulated.store())
-    assert failed(found.values()) == []
-    unknown = {
-        # What nobody has tried is off in the profile, and on in the server that stands for the provider.
-        "b2": {"conditional write"},
-        "spaces": {"conditional write"},
-        "other": {"encryption sse-s3", "encryption sse-kms", "encryption sse-c"},
-    }
-    assert {line.name for line in found.values() if line.contradicts} == unknown.get(emulated.name, set())
-    assert left(emulated.server) == []
+@pytest.fixture
+def versioned(moto: Server) -> Server:
+    """A bucket that keeps versions, and does not lock."""
+    moto.client().put_bucket_versioning(Bucket=moto.bucket, VersioningConfiguration={"Status": "Enabled"})
+    return moto
 
 
 TOLD = {
@@ -92,8 +85,17 @@ TOLD = {
 
 
 @pytest.mark.parametrize("emulated", PROVIDERS, indirect=True)
-def test_what_is_seen_of_a_provider(emulated: Emulated) -> None:
+def test_a_provider_is_as_its_profile_says(emulated: Emulated) -> None:
     found = probed(emulated.store())
+    assert failed(found.values()) == []
+    unknown = {
+        # What nobody has tried is off in the profile, and on in the server that stands for the provider.
+        "b2": {"conditional write"},
+        "spaces": {"conditional write"},
+        "other": {"encryption sse-s3", "encryption sse-kms", "encryption sse-c"},
+    }
+    assert {line.name for line in found.values() if line.contradicts} == unknown.get(emulated.name, set())
+    assert left(emulated.server) == []
     for name, seen in TOLD.items():
         assert (name, found[name].detail) == (name, seen[emulated.name])
 
@@ -109,22 +111,38 @@ def test_a_header_that_the_store_refuses_points_to_the_profile(moto: Server) -> 
 
 
 @pytest.mark.parametrize(
-    ("profile", "line", "contradiction"),
+    ("profile", "bucket", "contradictions"),
     [
-        ("r2", "versions", "versions: the profile `r2` says no, the store does yes"),
-        ("r2", "encryption sse-s3", "`sse-s3`: the profile `r2` says no, the store does yes"),
-        ("r2", "checksums", "`sha256`: the profile `r2` says single, the store does parts"),
-        ("spaces", "object lock", "Object Lock: the profile `spaces` says no, the store does yes"),
-        ("minio", "list uploads", "uploads are listed by folder: the profile `minio` says no, the store does yes"),
-        ("b2", "conditional write", "conditional writes: the profile `b2` says no, the store does yes"),
+        (
+            "r2",
+            "versioned",
+            {
+                "versions": "versions: the profile `r2` says no, the store does yes",
+                "encryption sse-s3": "`sse-s3`: the profile `r2` says no, the store does yes",
+                "checksums": "`sha256`: the profile `r2` says single, the store does parts",
+            },
+        ),
+        ("spaces", "locking", {"object lock": "Object Lock: the profile `spaces` says no, the store does yes"}),
+        (
+            "minio",
+            "versioned",
+            {"list uploads": "uploads are listed by folder: the profile `minio` says no, the store does yes"},
+        ),
+        (
+            "b2",
+            "versioned",
+            {"conditional write": "conditional writes: the profile `b2` says no, the store does yes"},
+        ),
     ],
 )
 def test_a_profile_that_says_less_than_the_store_does(
-    locking: Server, profile: str, line: str, contradiction: str
+    request: pytest.FixtureRequest, profile: str, bucket: str, contradictions: dict[str, str]
 ) -> None:
-    with FaultProxy(locking.host, locking.port) as proxy:
+    server: Server = request.getfixturevalue(bucket)
+    with FaultProxy(server.host, server.port) as proxy:
         behave_like("aws", proxy)
-        assert probed(locking.store(profile=profile, endpoint=proxy.url))[line].contradicts == contradiction
+        found = probed(server.store(profile=profile, endpoint=proxy.url))
+    assert {line: found[line].contradicts for line in contradictions} == contradictions
 
 
 @pytest.mark.parametrize(
@@ -143,17 +161,20 @@ def test_a_profile_that_says_more_than_the_store_does(
     assert (found.contradicts, found.ok) == (contradiction, fine)
 
 
-def test_what_the_credentials_may_not_do_is_said_with_what_it_means(locking: Server) -> None:
-    with FaultProxy(locking.host, locking.port) as proxy:
+def test_credentials_that_may_only_hide_are_told_with_what_it_means(versioned: Server) -> None:
+    with FaultProxy(versioned.host, versioned.port) as proxy:
         proxy.fail("GET ?versions", times=None, action=DENIED)
-        found = probed(locking.store(endpoint=proxy.url))
+        found = probed(versioned.store(endpoint=proxy.url))
         assert found["versions"].detail == "a deletion only hides, and these credentials may not delete versions"
         assert found["versions"].means == "what is pruned lives on until a time that cannot be seen"
         assert found["versions"].hint == (
             "Allow s3:ListBucketVersions and s3:DeleteObjectVersion, or let a rule of the bucket do it."
         )
         assert not found["clean up"].ok
-        proxy.reset()
+
+
+def test_what_the_credentials_may_not_do_is_said_with_what_it_means(locking: Server) -> None:
+    with FaultProxy(locking.host, locking.port) as proxy:
         proxy.fail("DELETE", times=None, action=DENIED)
         proxy.fail("POST ?delete", times=None, action=DENIED)
         found = probed(locking.store(endpoint=proxy.url))

@@ -17,6 +17,7 @@ from flows.core.errors import (
     Refused,
     StoreError,
 )
+from flows.core.holds import HoldAction, HoldKind, HoldRequest
 from flows.core.keys import backup_id
 from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore
@@ -127,6 +128,24 @@ def test_latest_is_the_newest(store: MemoryStore, tmp_path: Path) -> None:
     for hours in (2, 0, 1):
         take(store, backup_at(STARTED + timedelta(hours=hours)), tmp_path)
     assert Repository(store, "mpg").manifest("latest").started == STARTED + timedelta(hours=2)
+
+
+def test_latest_is_never_a_backup_from_the_future(store: MemoryStore, tmp_path: Path) -> None:
+    made = [backup_at(STARTED + timedelta(days=days)) for days in (0, 1, 3650)]
+    for backup in made:
+        take(store, backup, tmp_path)
+    repository = Repository(store, "mpg")
+    request = HoldRequest(HoldAction.SET, HoldKind.PIN, "Anna", "before the migration")
+    for ask in (
+        lambda: repository.whole("latest", now=NOW),
+        lambda: repository.change_holds("latest", request, at=NOW),
+    ):
+        with pytest.raises(Refused, match="the newest backup is dated in the future") as caught:
+            ask()
+        assert (caught.value.facts["future"], caught.value.facts["before"]) == (made[2].backup, made[1].backup)
+    assert repository.whole(made[2].backup, now=NOW) == made[2]
+    repository.delete(made[2].backup, now=NOW)
+    assert repository.whole("latest", now=NOW) == made[1]
 
 
 def test_the_newest_before_a_time(store: MemoryStore, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from flows.core.archive import verify_archive
 from flows.core.compress import Compression, compress_file
 from flows.core.encryption import Identities, Protection
 from flows.core.errors import IntegrityError
+from flows.core.extjson import loads_metadata
 from flows.core.keys import segment_name
 from flows.core.manifest import Manifest, SegmentRecord
 from flows.core.stored import open_segment
@@ -89,12 +90,14 @@ def read_backup(
     """
     found = Repository(store, plan).whole(backup)
     access = check_access(store, found, identities)
-    for record in found.segments:
-        key, path = found.segment_key(record), folder / "got"
-        fetch_segment(store, key, path, sha256=record.sha256, size=record.bytes, progress=lambda _: None)
-        with open_segment(path, record, key=key, identity=access.identity) as stream:
+    for record in access.opened(found).namespaces:
+        loads_metadata(record.metadata)
+    for part in found.segments:
+        key, path = found.segment_key(part), folder / "got"
+        fetch_segment(store, key, path, sha256=part.sha256, size=part.bytes, progress=lambda _: None)
+        with open_segment(path, part, key=key, identity=access.identity) as stream:
             totals = verify_archive(stream).totals
-        if totals != {part.namespace: part.totals for part in record.entries}:
+        if totals != {one.namespace: one.totals for one in part.entries}:
             raise IntegrityError("a segment does not hold what the manifest says", key=key)
     return found
 

@@ -98,11 +98,19 @@ def assert_every_listed_backup_is_whole(store: MemoryStore, folder: Path) -> lis
 
 
 def prune(
-    store: ObjectStore, *, now: datetime = NOW, dry_run: bool = False, grace_hours: float = 0, **rules: int
+    store: ObjectStore,
+    *,
+    now: datetime = NOW,
+    dry_run: bool = False,
+    grace_hours: float = 0,
+    signers: tuple[str, ...] = (),
+    **rules: int,
 ) -> PruneReport:
     policy = RetentionPolicy(**{"days": 7, "at_least": 1, **rules})  # type: ignore[arg-type]
     repository = Repository(store, "mpg")
-    return prune_repository(repository, policy, now=now, grace=timedelta(hours=grace_hours), dry_run=dry_run)
+    return prune_repository(
+        repository, policy, now=now, grace=timedelta(hours=grace_hours), dry_run=dry_run, signers=signers
+    )
 
 
 class CountingStore(MemoryStore):
