@@ -6,13 +6,14 @@ from prefect import flow
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.access import Access
+from flows.core.errors import ConfigurationError
 from flows.core.foreign import ARCHIVE_NAME, ArchiveReport, Survey, archive_report
 from flows.core.maintenance import Procedure
 from flows.core.merge import Duplicates
 from flows.core.rename import parse_rename
 from flows.core.restore_plan import RestoreMode, RestoreRequest, safety_plan
 from flows.core.selection import Selection
-from flows.tasks.archive import fetch_archive, find_archive, survey
+from flows.tasks.archive import fetch_archive, find_archive, find_file, survey, take_file
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.options import threads
 from flows.tasks.restore_job import RestoreJob
@@ -25,9 +26,10 @@ _PAGE = "archive-restore"
 _PROGRESS = "progress-archive-restore-read"
 
 
-@flow(name="restore-archive", flow_run_name="restore archive {key}", task_runner=threads(4), persist_result=False)
+@flow(name="restore-archive", flow_run_name="restore archive {key}{file}", task_runner=threads(4), persist_result=False)
 def restore_archive(
-    key: str,
+    key: str = "",
+    file: str = "",
     store: str = "backups",
     target: str = "target",
     identities: str | None = None,
@@ -49,13 +51,14 @@ def restore_archive(
     prove: bool = True,
 ) -> ArchiveReport:
     """
-    Restore an archive of `mongodump --archive`, or a part of it, that lies in a store without a manifest.
+    Restore an archive of `mongodump --archive`, or a part of it, that lies in a store without a manifest, or in a file.
 
     The whole archive is read and checked before the target is touched. An oplog in it is not applied.
 
     Args:
         key: Key of the archive below the folder of the store, such as `mpg-1772769600.gz`; gzip is recognised.
-        store: Name of the MongoDB Backup Store block that holds the archive.
+        file: Or path of a file on the machine that runs this; it is copied into the spool and stays as it is.
+        store: Name of the MongoDB Backup Store block that holds the archive, and gets what will be overwritten.
         target: Name of the MongoDB Restore Target block to write to.
         identities: Name of a MongoDB Backup Identities block: for whom what will be overwritten is encrypted.
         databases: Databases of the archive to restore; none means all.
@@ -89,12 +92,19 @@ def restore_archive(
         users=include_users,
         preserve_uuid=preserve_uuid,
     )
+    if bool(key) == bool(file):
+        raise ConfigurationError(
+            "an archive to restore is one object or one file",
+            hint="Give its key in the store as `key`, or the path of a file as `file`.",
+            key=key,
+            file=file,
+        )
     patience = approval_patience(approval, approval_minutes)
     parse_rename(request.rename)  # a download may take an hour
     blocks = load_block(MongoDBTarget, target), load_block(BackupStore, store)
     keys = load_identities(identities)
     with open_run() as run:
-        surveyed = read_archive(run, blocks[1], key, users=include_users)
+        surveyed = read_archive(run, blocks[1], key, file, users=include_users)
         job = RestoreJob(run.id, *blocks, surveyed.manifest, Access(keys))
         done = carry_out(
             run,
@@ -115,11 +125,11 @@ def restore_archive(
     return archive_report(surveyed, done.plan, indexes=done.indexes, kept=done.kept, dry_run=dry_run)
 
 
-def read_archive(run: Run, store: BackupStore, key: str, *, users: bool) -> Survey:
+def read_archive(run: Run, store: BackupStore, key: str, file: str, *, users: bool) -> Survey:
     """Bring the archive into the spool and read all of it."""
-    found = find_archive(store, key)
+    found = find_archive(store, key) if key else find_file(file)
     run.spool.require(found.size)
-    run.expect(2 * found.size, f"read {key}")
-    with shown_progress(run, key=_PROGRESS, description=f"Read {key}"):
-        sha256 = fetch_archive(run.id, store, found)
+    run.expect(2 * found.size, f"read {found.key}")
+    with shown_progress(run, key=_PROGRESS, description=f"Read {found.key}"):
+        sha256 = fetch_archive(run.id, store, found) if key else take_file(run.id, file)
         return survey(run.id, found, sha256, users=users)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.core.errors import ConfigurationError
 from flows.core.spool import spool_errors
-from flows.storage.store import READ_BYTES
+from flows.storage.store import READ_BYTES, Progress, StoredObject
 
 
 @contextmanager
@@ -55,6 +58,41 @@ def file_size(path: Path) -> int:
     """
     with spool_errors(path):
         return path.stat().st_size
+
+
+def file_as_object(path: Path) -> StoredObject:
+    """What a store would say of a file, if it lay in its root under its name.
+
+    Raises:
+        ConfigurationError: There is no such file, or it may not be read.
+    """
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+    except OSError as error:
+        raise ConfigurationError(
+            "the file cannot be read",
+            hint="Give the path of a file on the machine that runs this, readable for its user.",
+            file=str(path),
+            got=error.strerror,
+        ) from error
+    return StoredObject(path.name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def copy_file(source: Path, path: Path, *, progress: Progress) -> str:
+    """Copy a file; gives its SHA-256 as lower-case hex.
+
+    Raises:
+        SpoolError: One of the two cannot be read or written.
+    """
+    digest = hashlib.sha256()
+    path.unlink(missing_ok=True)  # of an earlier try
+    with new_file(path) as write:
+        for chunk in read_chunks(source):
+            write(chunk)
+            digest.update(chunk)
+            progress(len(chunk))
+    return digest.hexdigest()
 
 
 def _write_all(file: int, data: bytes, path: Path) -> None:

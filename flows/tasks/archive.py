@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from blocks import BackupStore
 from flows.core.foreign import ARCHIVE_NAME, Survey, survey_archive
 from flows.core.report import format_bytes, format_count
+from flows.storage.files import copy_file, file_as_object
 from flows.storage.listing import find_archive as find_in_store
 from flows.storage.store import StoredObject
 from flows.tasks.options import stage
@@ -29,6 +31,21 @@ def fetch_archive(run: str, store: BackupStore, found: StoredObject) -> str:
         found.key, state.spool.folder / ARCHIVE_NAME, size=found.size, progress=state.counter()
     )
     logger.info("fetched %s: %s, SHA-256 %s", found.key, format_bytes(found.size), sha256)
+    return sha256
+
+
+@stage(name="find-file", task_run_name="find {path}")
+def find_file(path: str) -> StoredObject:
+    """Look up a file, as if it lay in the root of a store."""
+    return file_as_object(Path(path))
+
+
+@stage(name="take-file", task_run_name="copy {path}")
+def take_file(run: str, path: str) -> str:
+    """Copy the archive into the spool, since what lies there does not stay; returns its SHA-256."""
+    state = current(run)
+    sha256 = copy_file(Path(path), state.spool.folder / ARCHIVE_NAME, progress=state.counter())
+    logger.info("copied %s, SHA-256 %s", path, sha256)
     return sha256
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,36 @@ def test_a_damaged_archive_is_refused_and_the_target_is_not_touched(
     assert run.error.hint.endswith("Nothing was written.")
     assert (contents(mongo_client, copy), uuids(mongo_client, copy)) == before
     assert list(spool.iterdir()) == []
+
+
+def test_an_archive_in_a_file_comes_back_and_the_file_stays(
+    mongo_client: Client, repo: Repo, copy: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop-1772769600.gz"
+    shutil.copy(GOLDEN / "zoo.archive.gz", file)
+    report = restore_archive(file=str(file), rename={"zoo": copy})
+    assert file.read_bytes() == (GOLDEN / "zoo.archive.gz").read_bytes()
+    restored = contents(mongo_client, copy)
+    # As if it lay in a store.
+    put(repo, "zoo.archive.gz", key=file.name)
+    mongo_client.drop_database(copy)
+    assert restore_archive(file.name, rename={"zoo": copy}) == report
+    assert contents(mongo_client, copy) == restored
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "an archive to restore is one object or one file"),
+        ({"key": KEY, "file": "/tmp/x.gz"}, "an archive to restore is one object or one file"),
+        ({"file": "/no/such/file.gz"}, "the file cannot be read"),
+        ({"file": "/"}, "the file cannot be read"),
+    ],
+)
+def test_what_is_no_archive_at_all_is_refused(repo: Repo, parameters: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        restore_archive(**parameters)
+    assert repo.proxy.requests == []
 
 
 def test_what_is_not_an_archive_is_refused(repo: Repo) -> None:
