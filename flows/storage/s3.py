@@ -128,8 +128,8 @@ class S3Store:
         self._may_lock = False
         client.meta.events.register("before-parse.s3", refuse_truncated, unique_id="truncated")
         if self.options.lock != NONE and profile.sha256 != "parts":
-            # What is to be locked needs a digest in a header, and every part of it too.
-            for operation in ("PutObject", "UploadPart"):
+            # What is to be locked needs a digest in a header, and every part of it too, and so does a longer lock.
+            for operation in ("PutObject", "UploadPart", "PutObjectRetention"):
                 client.meta.events.register(f"before-call.s3.{operation}", add_md5, unique_id=f"md5-{operation}")
 
     @property

@@ -144,7 +144,11 @@ def refuse_truncated(operation_model: Any, response_dict: dict[str, Any], **_: A
 
 
 def add_md5(params: dict[str, Any], **_: Any) -> None:
-    """Before a request: give it the MD5 of its body, in the header that stores want with what they are to lock."""
+    """Before a request: give it the MD5 of its body, in the header that stores want with what they are to lock.
+
+    It takes the place of the newer checksum that the SDK sends with some requests whatever its settings say.
+    """
+    params["context"].get("checksum", {}).pop("request_algorithm", None)
     body, digest = params["body"], hashlib.md5(usedforsecurity=False)
     if isinstance(body, bytes):
         digest.update(body)

@@ -183,7 +183,7 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in
             take_backup(
                 run, taking, plan.overwritten, users=False, segment_bytes=DEFAULT_SEGMENT_MIB * MIB, in_flight=in_flight
             )
-            prune_plan(job.store, name, Retention(), now=datetime.now(UTC), dry_run=False)
+            prune_before(job, name)
     except BackupError as error:
         raise Refused(
             f"nothing was restored, because what would be overwritten could not be backed up: {error.message}",
@@ -191,6 +191,14 @@ def keep_overwritten(run: Run, job: RestoreJob, plan: RestorePlan, name: str, in
             **error.facts,
         ) from error
     return f"backup {backup} of plan {name}"
+
+
+def prune_before(job: RestoreJob, name: str) -> None:
+    """Remove old backups of what restores overwrote. No reason not to restore, where that cannot be done."""
+    try:
+        prune_plan(job.store, name, Retention(), now=datetime.now(UTC), dry_run=False)
+    except BackupError as error:
+        logger.warning("old backups of plan %s were not pruned: %s", name, error)
 
 
 def load_segments(

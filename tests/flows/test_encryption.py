@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 from pymongo import MongoClient
 
 from blocks import BackupEncryption, BackupIdentities
+from deployments import embedded
+from flows.backup import backup
 from flows.core.compress import Compression
 from flows.core.encryption import Identities, Identity, Protection
 from flows.core.errors import BackupError, ConfigurationError, IntegrityError, StoreDenied
@@ -22,7 +25,7 @@ from flows.restore_documents import restore_documents
 from flows.storage.access import opening_identity
 from flows.storage.repository import Repository
 from flows.tasks.settings import Retention
-from tests.flows.conftest import Repo, back_up
+from tests.flows.conftest import Repo, back_up, store_of_a_module
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import status
 from tests.support.flow_runs import page, run_flow
@@ -118,8 +121,8 @@ def test_keys_are_rotated(mongo_client: Client, invoices: str, database: str, re
     new = back_up(databases=[invoices], encryption="rotated")
     BackupIdentities(identities=[BOB.secret, ALICE.secret]).save("rotated", overwrite=True)
     mongo_client.drop_database(invoices)
-    for backup, opener in ((old, ALICE), (new, BOB)):
-        run = run_flow(restore, backup=backup, into_source=True, identities="rotated")
+    for taken, opener in ((old, ALICE), (new, BOB)):
+        run = run_flow(restore, backup=taken, into_source=True, identities="rotated")
         assert run.value.documents == 500
         assert f"opened by `{opener.public}`" in page(run.id)
         mongo_client.drop_database(invoices)
@@ -152,10 +155,6 @@ def test_backups_that_no_trusted_signer_signed_push_out_no_others(invoices: str,
 # Refused before the first write
 
 
-def nothing(_: Repo) -> None:
-    pass
-
-
 def segments_are_denied(repo: Repo) -> None:
     repo.proxy.fail(
         lambda request: request.method == "GET" and "/segment-" in request.path,
@@ -171,42 +170,67 @@ def header_is_changed(repo: Repo) -> None:
     path.write_bytes(data)
 
 
+@pytest.fixture(scope="module")
+def protected(keys: None, mongo_client: Client, s3: embedded.S3Server) -> Iterator[Path]:
+    """The folder of a store with a plan for each protection, of a database that has changed since."""
+    store_of_a_module(s3, "protected")
+    mongo_client["protected"]["invoices"].insert_one({"_id": 42})
+    for name in ("team", "team-unsigned", "team-stranger", "others", "passphrase", None):
+        backup(name or "open", store="protected", databases=["protected"], encryption=name, retention=None)
+    mongo_client["protected"]["invoices"].insert_one({"_id": "since"})
+    yield s3.folder / s3.bucket / "protected"
+    mongo_client.drop_database("protected")
+
+
 @pytest.mark.parametrize(
-    ("encryption", "identities", "fault", "kind", "message"),
+    ("plan", "identities", "kind", "message"),
     [
-        pytest.param("team", None, nothing, ConfigurationError, "no identities were given", id="no key"),
-        pytest.param("team", "auditor", nothing, ConfigurationError, "no identities were given", id="only a signer"),
-        pytest.param("others", "alice", nothing, ConfigurationError, "none of the identities opens", id="wrong key"),
-        pytest.param("team", "passphrase", nothing, ConfigurationError, "none of the identities", id="wrong kind"),
-        pytest.param("passphrase", "alice", nothing, ConfigurationError, "none of the identities", id="no passphrase"),
-        pytest.param("team-unsigned", "bob", nothing, IntegrityError, "the manifest is not signed", id="unsigned"),
-        pytest.param(None, "auditor", nothing, IntegrityError, "the manifest is not signed", id="open, unsigned"),
-        pytest.param("team-stranger", "bob", nothing, IntegrityError, "somebody who is not trusted", id="stranger"),
-        pytest.param("team", "alice", segments_are_denied, StoreDenied, "the store denies access", id="no rights"),
-        pytest.param(
-            "team", "alice", header_is_changed, IntegrityError, "not encrypted to the recipients", id="header"
-        ),
+        pytest.param("team", None, ConfigurationError, "no identities were given", id="no key"),
+        pytest.param("team", "auditor", ConfigurationError, "no identities were given", id="only a signer"),
+        pytest.param("others", "alice", ConfigurationError, "none of the identities opens", id="wrong key"),
+        pytest.param("team", "passphrase", ConfigurationError, "none of the identities", id="wrong kind"),
+        pytest.param("passphrase", "alice", ConfigurationError, "none of the identities", id="no passphrase"),
+        pytest.param("team-unsigned", "bob", IntegrityError, "the manifest is not signed", id="unsigned"),
+        pytest.param("open", "auditor", IntegrityError, "the manifest is not signed", id="open, unsigned"),
+        pytest.param("team-stranger", "bob", IntegrityError, "somebody who is not trusted", id="stranger"),
+    ],
+)
+def test_what_may_not_be_read_is_refused_before_the_first_write(
+    mongo_client: Client, protected: Path, plan: str, identities: str | None, kind: type[BackupError], message: str
+) -> None:
+    before, stored = contents(mongo_client, "protected"), sorted(protected.rglob("*"))
+    replace = {"into_source": True, "mode": RestoreMode.REPLACE, "confirm": "protected"}
+    with pytest.raises(kind, match=message) as caught:
+        restore(plan, store="protected", identities=identities, **replace)
+    assert caught.value.hint
+    assert contents(mongo_client, "protected") == before
+    assert sorted(protected.rglob("*")) == stored  # nor was anything backed up for a restore that could not follow
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (segments_are_denied, StoreDenied, "the store denies access"),
+        (header_is_changed, IntegrityError, "not encrypted to the recipients"),
     ],
 )
 def test_what_cannot_be_read_is_refused_before_the_first_write(
     mongo_client: Client,
     invoices: str,
     repo: Repo,
-    encryption: str | None,
-    identities: str | None,
     fault: Callable[[Repo], None],
     kind: type[BackupError],
     message: str,
 ) -> None:
-    back_up(databases=[invoices], encryption=encryption)
+    back_up(databases=[invoices], encryption="team")
     mongo_client[invoices]["invoices"].update_many({}, {"$set": {"changed": "since"}})
     before, stored = contents(mongo_client, invoices), repo.files
     fault(repo)
     with pytest.raises(kind, match=message) as caught:
-        restore(identities=identities, into_source=True, mode=RestoreMode.REPLACE, confirm=invoices)
+        restore(identities="alice", into_source=True, mode=RestoreMode.REPLACE, confirm=invoices)
     assert caught.value.hint
     assert contents(mongo_client, invoices) == before
-    assert repo.files == stored  # nor was anything backed up for a restore that could not follow
+    assert repo.files == stored
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from flows.restore import restore
 from flows.storage.repository import Repository
 from tests.flows.conftest import Repo, back_up
 from tests.support.contents import contents
-from tests.support.flow_runs import page, run_flow
+from tests.support.flow_runs import logged, page, run_flow
 
 Client = MongoClient[dict[str, Any]]
 
@@ -54,6 +54,20 @@ def test_the_plan_can_be_looked_at_where_the_restore_would_be_refused(
     assert run.value.dry_run
     assert f"| {invoices}.invoices | {invoices}.invoices | REFUSED: it exists | collection |" in page(run.id)
     assert contents(mongo_client, invoices) == before
+
+
+def test_old_safety_backups_that_cannot_be_pruned_stop_no_restore(
+    mongo_client: Client, invoices: str, repo: Repo
+) -> None:
+    """Nobody should have to repair a repository, or find other credentials, before a disaster can be mended."""
+    back_up(databases=[invoices])
+    repo.block.open().put("default-before-restore/backups/2026-03-06T04-00-00Z/manifest.json", b"{")
+    mongo_client[invoices]["invoices"].delete_many({"_id": {"$lt": 100}})
+    run = run_flow(restore, into_source=True, mode=RestoreMode.REPLACE, confirm=invoices)
+    assert run.value.safety_backup.endswith(" of plan default-before-restore")
+    assert mongo_client[invoices]["invoices"].count_documents({}) == 500
+    told = "old backups of plan default-before-restore were not pruned: a manifest in this repository cannot be read"
+    assert any(line.startswith(told) for line in logged(run.id))
 
 
 def test_latest_is_not_guessed_where_a_backup_is_dated_in_the_future(

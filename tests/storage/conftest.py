@@ -55,9 +55,15 @@ class Server:
         )
 
     def store(
-        self, prefix: str = "backups", endpoint: str | None = None, *, profile: str | None = None, **options
+        self,
+        prefix: str = "backups",
+        endpoint: str | None = None,
+        *,
+        profile: str | None = None,
+        more: Config | None = None,
+        **options,
     ) -> S3Store:
-        client, chosen = self.client(endpoint, profile=profile), PROFILES[profile] if profile else self.profile
+        client, chosen = self.client(endpoint, profile=profile, more=more), PROFILES.get(profile or "", self.profile)
         return S3Store(client, self.bucket, prefix, chosen, StoreOptions(**options), part_bytes=5 * MIB)
 
 
