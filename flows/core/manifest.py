@@ -106,6 +106,11 @@ class Manifest:
         return self.segments[0].recipients if self.segments else ()
 
     @property
+    def described(self) -> dict[Namespace, str]:
+        """Options and indexes of every namespace, as its archives have them too."""
+        return {record.namespace: record.metadata for record in self.namespaces}
+
+    @property
     def key(self) -> str:
         """Where the manifest is stored."""
         return manifest_key(self.plan, self.backup)
