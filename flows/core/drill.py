@@ -9,7 +9,15 @@ from enum import StrEnum
 from typing import Any
 
 from flows.core.archive import is_users
-from flows.core.errors import BackupError, BackupNotFound, Refused, RestoreIncomplete
+from flows.core.errors import (
+    BackupError,
+    BackupNotFound,
+    FormatError,
+    IntegrityError,
+    ObjectMissing,
+    Refused,
+    RestoreIncomplete,
+)
 from flows.core.evidence import Finding
 from flows.core.extjson import CollectionMetadata, dumps_document, encode_exactly, loads_metadata
 from flows.core.manifest import Manifest
@@ -206,11 +214,20 @@ def _shown(metadata: CollectionMetadata, what: str, name: str) -> str:
     return dumps_document(encode_exactly({name: values[name]}))[:_SHOWN] if name in values else _NOTHING
 
 
+def concerns_backup(error: BackupError) -> bool:
+    """Whether an error that ended a drill tells of the backup, and not only of the worker or of the scratch target."""
+    return isinstance(_cause(error), IntegrityError | FormatError | ObjectMissing)
+
+
+def _cause(error: BackupError) -> BackupError:
+    """The error itself: of the state of the scratch target nobody needs to know."""
+    cause = error.__cause__
+    return cause if isinstance(error, RestoreIncomplete) and isinstance(cause, BackupError) else error
+
+
 def finding_of(error: BackupError, backup: str) -> Finding:
     """An error that ended a drill, as a finding."""
-    cause = error.__cause__
-    if isinstance(error, RestoreIncomplete) and isinstance(cause, BackupError):
-        error = cause  # the state of the scratch target is of no interest
+    error = _cause(error)
     facts = error.facts
     offset = facts.get("offset")
     return Finding(

@@ -57,6 +57,7 @@ class DrillReport:
     compared: tuple[str, ...]
     checks: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
+    judged: bool  # whether it is known of the backup whether it is good; not where worker or target got in the way
     notes: tuple[str, ...]  # what else people should know, as lines of the page
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -102,7 +103,7 @@ class DrillReport:
             time_zone=self.time_zone,
             result=Result.PASSED if self.passed else Result.FAILED,
             compared=self.compared,
-            backups=(self.backed_up,),
+            backups=(self.backed_up,) if self.judged else (),
             objects=self.objects,
             figures=Figures(
                 rto_ms=None if self.rto_seconds is None else round(1000 * self.rto_seconds),
@@ -137,7 +138,8 @@ class DrillReport:
         lines = [
             f"# Drill of {self.backup} of plan {self.plan}",
             "",
-            f"* **{'PASSED' if self.passed else f'FAILED: {len(self.findings)} findings'}**",
+            f"* **{'PASSED' if self.passed else f'FAILED: {len(self.findings)} findings'}**"
+            + ("" if self.judged else "; whether the backup is good is not known"),
             f"* **Restored**: {format_count(data.documents)} documents in {self.namespaces} namespaces, "
             f"{format_bytes(data.bson_bytes)} of BSON, and {self.indexes} indexes",
             f"* **Compared** with the manifest: {', '.join(self.compared) or 'nothing'}; the documents of "

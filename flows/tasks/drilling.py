@@ -15,6 +15,7 @@ from flows.core.drill import (
     choose_backup,
     compare_contents,
     compare_listing,
+    concerns_backup,
     finding_of,
     scratch_rename,
 )
@@ -93,6 +94,8 @@ class Notebook:
     compared: list[str] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    aside: list[Finding] = field(default_factory=list)  # that say nothing of the backup
+    judged: bool = False  # whether it is known of the backup whether it is good
     notes: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -103,6 +106,11 @@ class Notebook:
             yield
         finally:
             self.stages.append(Stage(name, (datetime.now(UTC) - begun).total_seconds()))
+
+    def found(self, error: BackupError) -> None:
+        """Note an error that ends the drill."""
+        self.findings.append(finding_of(error, self.backup))
+        self.judged = self.judged or concerns_backup(error)
 
     @property
     def data_from(self) -> datetime | None:
@@ -147,7 +155,8 @@ class Notebook:
             rpo_limit_hours=order.rpo_limit_hours,
             compared=tuple(self.compared),
             checks=tuple(self.checks),
-            findings=tuple(self.findings),
+            findings=(*self.findings, *self.aside),
+            judged=self.judged,
             notes=tuple(self.notes),
             versions=versions() | ({"source mongod": manifest.source.server_version} if manifest else {}),
         )
@@ -192,7 +201,7 @@ def rehearse(
             raise
         except BackupError as error:
             logger.error("the drill came to an early end: %s", error)  # noqa: TRY400 - its task has the trace
-            book.findings.append(finding_of(error, backup))
+            book.found(error)
     return book.report(run, order)
 
 
@@ -211,7 +220,7 @@ def _look_up(store: BackupStore, keys: Identities, plan: str, book: Notebook) ->
         if error.retryable:
             raise  # nothing is known of the backup
         logger.error("the backup cannot be used: %s", error)  # noqa: TRY400 - its task has the trace
-        book.findings.append(finding_of(error, book.backup))
+        book.found(error)
         return None
     book.notes += [*access.lines(manifest), *(f"* **Warning**: {warning}" for warning in manifest.warnings)]
     if manifest.users:
@@ -235,21 +244,26 @@ def _restore_and_compare(
         if server is None
         else given_scratch(run, server, manifest)
     )
-    with ExitStack() as stack:
-        with book.stage("start the scratch target"):
-            scratch = stack.enter_context(opening)
-            prepare_checks(scratch.target, scratch.name, order.checks)
-        job = RestoreJob(run.id, scratch.target, store, manifest, access)
-        done = _restore(run, job, scratch, order, book)
-        with book.stage("compare"):
-            listed = list_scratch(job, scratch.name, own=scratch.own)
-            differences = compare_listing(done.plan.items, listed, hold_ttl=not scratch.own)
-            book.findings += [found for found in differences if found not in book.findings]  # counted when read back too
-            book.compared += _BY_LISTING
-        book.rto_seconds = (datetime.now(UTC) - book.started).total_seconds()
-        with book.stage("checks of the operator"):
-            _ask(job, done, order, book)
-    book.findings += scratch.findings
+    scratch: Scratch | None = None
+    try:
+        with ExitStack() as stack:
+            with book.stage("start the scratch target"):
+                scratch = stack.enter_context(opening)
+                prepare_checks(scratch.target, scratch.name, order.checks)
+            job = RestoreJob(run.id, scratch.target, store, manifest, access)
+            done = _restore(run, job, scratch, order, book)
+            with book.stage("compare"):
+                listed = list_scratch(job, scratch.name, own=scratch.own)
+                differences = compare_listing(done.plan.items, listed, hold_ttl=not scratch.own)
+                # Documents were counted before, too.
+                book.findings += [found for found in differences if found not in book.findings]
+                book.compared += _BY_LISTING
+            book.rto_seconds = (datetime.now(UTC) - book.started).total_seconds()
+            book.judged = True
+            with book.stage("checks of the operator"):
+                _ask(job, done, order, book)
+    finally:
+        book.aside += scratch.findings if scratch else []
 
 
 def _restore(run: Run, job: RestoreJob, scratch: Scratch, order: DrillOrder, book: Notebook) -> Restored:
@@ -275,6 +289,7 @@ def _restore(run: Run, job: RestoreJob, scratch: Scratch, order: DrillOrder, boo
     if not scratch.own:
         book.notes.append("* **Expiry** of documents was held: the times of TTL indexes were not compared")
     book.findings += compare_contents(done.plan.items, done.proofs)
+    book.judged = bool(book.findings)
     book.compared += _BY_RESTORE
     return done
 

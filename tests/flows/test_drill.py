@@ -28,15 +28,18 @@ from tests.support.drills import failed_drill, when_done
 from tests.support.flow_runs import page, run_flow, task_runs
 
 Client = MongoClient[dict[str, Any]]
+ROLES = ["restore", "readWriteAnyDatabase", "dbAdminAnyDatabase", "clusterMonitor"]  # the README names them
 
 
 @pytest.fixture(scope="module")
 def other(parts: Parts, _blocks: None) -> Iterator[Client]:
-    """A server that is not the source, as the block `other`."""
-    mongod = parts.mongod(replica_set="others")
-    MongoDBTarget(connection_string=mongod.uri).save("other", overwrite=True)
+    """A server that is not the source, as the block `other`, whose user has no more rights than a drill needs."""
+    mongod = parts.mongod(replica_set="others", auth=("admin", "admin-password"))
+    host = {"host": mongod.host, "port": mongod.port, "replica_set": mongod.replica_set}
+    MongoDBTarget(**host, username="driller", password="drill-password").save("other", overwrite=True)
     client: Client
     with MongoClient(mongod.uri) as client:
+        client.admin.command("createUser", "driller", pwd="drill-password", roles=ROLES)
         yield client
     mongod.kill()
 
