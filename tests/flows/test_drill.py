@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,11 +180,13 @@ def test_a_server_of_which_nothing_proves_that_it_is_not_the_source_is_refused(
 
 def test_nobody_else_can_read_what_is_restored(stored_zoo: Contents, spool: Path) -> None:
     seen: list[object] = []
+    ports: list[int] = []
 
     def look() -> None:
         (log,) = spool.rglob("scratch.log")
         (port,) = re.findall(r'"Waiting for connections","attr":\{"port":(\d+)', log.read_text())
         assert set(re.findall(r'"address":"([^"]+)"', log.read_text())) == {"127.0.0.1"}
+        ports.append(int(port))
         seen.append(oct(spool.stat().st_mode)[-3:])
         client: Client
         with MongoClient(f"mongodb://127.0.0.1:{port}/?directConnection=true") as client:
@@ -195,6 +198,8 @@ def test_nobody_else_can_read_what_is_restored(stored_zoo: Contents, spool: Path
     with when_done(load, look):
         assert drill(store="zoo").passed
     assert seen == ["700", 13]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", ports[0])), "it has outlived its drill"
 
 
 def test_limits_that_are_exceeded_fail_the_drill(stored_zoo: Contents) -> None:
