@@ -1,5 +1,6 @@
 """Prefect blocks: what operators configure once. A block holds settings and opens an object of the layer below."""
 
+from blocks.checks import DrillChecks
 from blocks.encryption import BackupEncryption, BackupIdentities
 from blocks.maintenance import MaintenanceWindow
 from blocks.mongodb import MongoDBSource, MongoDBTarget
@@ -9,6 +10,7 @@ __all__ = [
     "BackupEncryption",
     "BackupIdentities",
     "BackupStore",
+    "DrillChecks",
     "MaintenanceWindow",
     "MongoDBSource",
     "MongoDBTarget",

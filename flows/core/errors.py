@@ -164,6 +164,12 @@ class RestoreDiffers(IntegrityError):
     code = "restore-differs"
 
 
+class DrillFailed(IntegrityError):
+    """A drill has come to its end and found something wrong; its report says what."""
+
+    code = "drill-failed"
+
+
 class StoredWrongly(IntegrityError):
     """An object just uploaded is not in the store as it was sent; sending it again may help."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from flows.core.canonical import canonical, plain, read_signature, signed_bytes
 from flows.core.encryption import Identity, seal, unseal
 from flows.core.errors import FormatError, IntegrityError
 from flows.core.fields import Fields, parse_versioned
@@ -24,7 +24,6 @@ SIGNED_AS = "manifest"
 SEALED = "sealed"  # in place of the metadata of a namespace: no metadata, so that whoever forgets to open it fails
 # Ten thousand collections with long validators stay far below it; more is not a manifest of ours.
 MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024
-_PUBLIC_KEY, _SIGNATURE = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{128}")
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{5,9}\.archive(\.gz|\.zst)?(\.age)?")
 
 
@@ -110,6 +109,11 @@ class Manifest:
         return self.segments[0].recipients if self.segments else ()
 
     @property
+    def described(self) -> dict[Namespace, str]:
+        """Options and indexes of every namespace, as its archives have them too."""
+        return {record.namespace: record.metadata for record in self.namespaces}
+
+    @property
     def key(self) -> str:
         """Where the manifest is stored."""
         return manifest_key(self.plan, self.backup)
@@ -170,7 +174,7 @@ class Manifest:
             "metadata": [item.metadata for item in self.namespaces],
         }
         hidden = tuple(dataclasses.replace(item, metadata=SEALED) for item in self.namespaces)
-        return dataclasses.replace(self, namespaces=hidden, sealed=seal(_canonical(value), self.recipients))
+        return dataclasses.replace(self, namespaces=hidden, sealed=seal(canonical(value), self.recipients))
 
     def opened(self, identity: Identity) -> Manifest:
         """The same as it was before it was sealed, to restore from. It is not the one to be stored again.
@@ -202,12 +206,12 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Write the manifest as canonical JSON: keys sorted, no spaces, UTF-8, times as `2026-03-06T04:00:00.000Z`."""
-        return _canonical({"format": FORMAT_VERSION, **_plain(self)})
+        return canonical({"format": FORMAT_VERSION, **plain(self, _special)})
 
     def signed(self, key: SigningKey) -> Manifest:
         """The same with a signature over everything else in it."""
-        value = {"format": FORMAT_VERSION, **_plain(self)}
-        return dataclasses.replace(self, signature=key.sign(_signed_bytes(value), domain=SIGNED_AS))
+        value = {"format": FORMAT_VERSION, **plain(self, _special)}
+        return dataclasses.replace(self, signature=key.sign(signed_bytes(value), domain=SIGNED_AS))
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
@@ -221,10 +225,10 @@ class Manifest:
         top = parse_versioned(
             data, "manifest", version=FORMAT_VERSION, damaged="Restore an older backup; this manifest was damaged."
         )
-        signature = _signature(top)
+        signature = read_signature(top)
         if signature is not None:
             # Over all that is there, so also over fields that are not known here.
-            signature.check(_signed_bytes(top.value), domain=SIGNED_AS)
+            signature.check(signed_bytes(top.value), domain=SIGNED_AS)
         source = top.inner("source")
         manifest = cls(
             plan=top.text("plan"),
@@ -257,15 +261,6 @@ class Manifest:
                 )
         manifest.check()
         return manifest
-
-
-def _signature(top: Fields) -> Signature | None:
-    if not top.has("signature") or top.is_null("signature"):
-        return None
-    inner = top.inner("signature")
-    return Signature(
-        inner.text("algorithm"), inner.matching("public_key", _PUBLIC_KEY), inner.matching("value", _SIGNATURE)
-    )
 
 
 def _cluster_time(top: Fields) -> ClusterTime | None:
@@ -333,27 +328,11 @@ def _name(item: Fields) -> Namespace:
     return Namespace(item.text("database"), item.text("collection"))
 
 
-def _canonical(value: Any) -> bytes:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode(errors="surrogatepass") + b"\n"  # as `json.loads` reads it
-
-
-def _signed_bytes(value: dict[str, Any]) -> bytes:
-    return _canonical({name: part for name, part in value.items() if name != "signature"})
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses to what JSON knows. Unlike `dataclasses.asdict` it writes times and leaves enums as their text."""
+def _special(value: Any) -> Any:
     if isinstance(value, Totals):
         # Readers of JSON in other languages keep 53 bits of a number.
-        return {**_plain(value.content), "crc": f"{value.crc:016x}"}
+        return {**plain(value.content), "crc": f"{value.crc:016x}"}
     if isinstance(value, Ages):
         steps = [{"before": before, "documents": documents} for before, documents in value.steps]
         return {"index": value.index, "steps": steps}
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
     return value

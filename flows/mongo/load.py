@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.core.archive import ArchiveReader, Batch
+from flows.core.archive import ArchiveReader, Batch, PreludeEntry
 from flows.core.encryption import Identity
 from flows.core.errors import IntegrityError
 from flows.core.manifest import SegmentRecord
@@ -25,6 +25,7 @@ Progress = Callable[[int, int], None]  # documents, bytes since the last call; r
 
 # Of one segment, beside the thread that unpacks it. A server takes several inserts into one collection at a time.
 _WRITERS = 2
+_SHOWN = 2000  # [characters] of metadata in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def load_segment(
     key: str,
     identity: Identity | None,
     places: Mapping[Namespace, Place],
+    described: Mapping[Namespace, str],
     users: frozenset[Namespace],
     again: bool,
     progress: Progress,
@@ -90,14 +92,16 @@ def load_segment(
         key: Where they are stored, for messages.
         identity: What opens them; None where they are not encrypted.
         places: Namespaces of the archive that are wanted, and where each goes; others are read and left out.
+        described: What the manifest says of options and indexes, by namespace; the archive has to say the same. What
+            else is in the archive comes with it, as an oplog does.
         users: Those of the archive's namespaces whose users or roles are to be merged.
         again: An earlier try may have written a part.
         progress: Called after each batch.
         majority: Whether each batch waits for a majority of the replica set; else for the primary alone.
 
     Raises:
-        IntegrityError: Where the archive is not what the manifest says, in documents, bytes, CRC or content, or its
-            ciphertext was changed.
+        IntegrityError: Where the archive is not what the manifest says, in options, indexes, documents, bytes, CRC or
+            content, or its ciphertext was changed.
         FormatError: Where it is not an archive.
         TargetError: Where the target refuses something.
     """
@@ -130,7 +134,9 @@ def load_segment(
         ThreadPoolExecutor(_WRITERS, thread_name_prefix="writer") as pool,
     ):
         writing: deque[Future[_Written]] = deque()
-        for event in ArchiveReader(stream):
+        reader = ArchiveReader(stream)
+        _compare_metadata(record, described, reader.entries)
+        for event in reader:
             if not isinstance(event, Batch):
                 totals[event.namespace] = event.totals
                 continue
@@ -188,6 +194,22 @@ def _compare(record: SegmentRecord, totals: Mapping[Namespace, Totals]) -> None:
                 namespace=str(namespace),
                 expected=expected.get(namespace),
                 got=totals.get(namespace),
+            )
+
+
+def _compare_metadata(
+    record: SegmentRecord, described: Mapping[Namespace, str], entries: Iterable[PreludeEntry]
+) -> None:
+    """A restore goes by the manifest; the official tools, years from now, by the archive."""
+    for entry in entries:
+        if described.get(entry.namespace, entry.metadata) != entry.metadata:
+            raise IntegrityError(
+                "a segment has other options or indexes for a collection than the manifest",
+                hint="Restore an older backup, and look into who can write to the bucket.",
+                segment=record.name,
+                namespace=str(entry.namespace),
+                expected=described[entry.namespace][:_SHOWN],
+                got=entry.metadata[:_SHOWN],
             )
 
 

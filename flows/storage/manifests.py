@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from flows.core.errors import BackupNotFound, FormatError, IntegrityError, ObjectMissing
 from flows.core.keys import manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
@@ -27,10 +29,7 @@ def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
         BackupNotFound: Where there is none.
         FormatError, IntegrityError: Where the manifest cannot be used.
     """
-    try:
-        data = store.get(manifest_key(plan, backup), limit=MANIFEST_LIMIT_BYTES)
-    except ObjectMissing as error:
-        raise _no_such_backup(store, plan, backup) from error
+    data = _stored(store, plan, backup)
     try:
         manifest = Manifest.from_json(data)
     except (FormatError, IntegrityError) as error:
@@ -45,6 +44,23 @@ def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
             got=f"{manifest.plan}/{manifest.backup}",
         )
     return manifest
+
+
+def hash_manifest(store: ObjectStore, plan: str, backup: str) -> tuple[str, int]:
+    """SHA-256 and size [bytes] of a manifest as it is stored, whatever is in it.
+
+    Raises:
+        BackupNotFound: Where there is none.
+    """
+    data = _stored(store, plan, backup)
+    return hashlib.sha256(data).hexdigest(), len(data)
+
+
+def _stored(store: ObjectStore, plan: str, backup: str) -> bytes:
+    try:
+        return store.get(manifest_key(plan, backup), limit=MANIFEST_LIMIT_BYTES)
+    except ObjectMissing as error:
+        raise _no_such_backup(store, plan, backup) from error
 
 
 def _no_such_backup(store: ObjectStore, plan: str, backup: str) -> BackupNotFound:

@@ -25,7 +25,7 @@ from flows.core.keys import (
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from flows.storage.holds import change_holds, read_holds
 from flows.storage.inventory import Inventory, Listing, read_facts, take_inventory
-from flows.storage.manifests import read_manifest
+from flows.storage.manifests import hash_manifest, read_manifest
 from flows.storage.store import Leftover, Lock, ObjectStore, Obstacle, PendingUpload, StoredObject
 
 LATEST = "latest"
@@ -113,6 +113,14 @@ class Repository:
             ObjectMissing: Where there is none.
         """
         return self._store.get(manifest_key(self.plan, backup), limit=MANIFEST_LIMIT_BYTES)
+
+    def manifest_hash(self, backup: str) -> tuple[str, int]:
+        """SHA-256 and size [bytes] of a manifest as it is stored, whatever is in it.
+
+        Raises:
+            BackupNotFound: Where there is none.
+        """
+        return hash_manifest(self._store, self.plan, backup)
 
     def change_holds(self, backup: str, request: HoldRequest, *, at: datetime) -> tuple[str, Holds]:
         """Set or lift a hold of a backup, see `change_holds`; gives its id and all its holds.

@@ -75,6 +75,7 @@ def load_scratch(job: RestoreJob, plan: DocumentPlan, segment: SegmentRecord, pa
             key=job.key(segment),
             identity=job.access.identity,
             places={plan.record.data_namespace: Place(plan.scratch)},
+            described=job.manifest.described,
             users=frozenset(),
             again=attempt() > 1,
             progress=current(job.run).counter(documents=True),

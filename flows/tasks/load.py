@@ -30,6 +30,7 @@ def load(
             key=job.key(segment),
             identity=job.access.identity,
             places=places(plan, read_back=read_back),
+            described=job.manifest.described,
             users=frozenset(plan.users),
             again=attempt() > 1,
             progress=run.counter(documents=True),

@@ -13,6 +13,7 @@ from flows.core.retention import RetentionPolicy
 
 MOST_IN_FLIGHT = 16  # more would only wait for the same disk and the same server
 MOST_APPROVAL_MINUTES = 7 * 24 * 60
+LEAST_CACHE_GB = 0.25  # of a mongod
 
 
 def check_in_flight(segments: int) -> None:
@@ -44,6 +45,27 @@ def approval_patience(wanted: bool, minutes: float) -> timedelta | None:
             got=minutes,
         )
     return timedelta(minutes=minutes) if wanted else None
+
+
+def check_drill_limits(rto_minutes: float | None, rpo_hours: float | None, cache_gb: float) -> None:
+    """Refuse limits of a drill that cannot work.
+
+    Raises:
+        ConfigurationError: Where one is not above 0, or the cache is smaller than MongoDB takes.
+    """
+    for name, value, least in (
+        ("rto_limit_minutes", rto_minutes, 0.0),
+        ("rpo_limit_hours", rpo_hours, 0.0),
+        ("cache_gb", cache_gb, LEAST_CACHE_GB),
+    ):
+        if value is not None and (value < least or value <= 0):
+            raise ConfigurationError(
+                "a number is too small for a drill",
+                hint="Leave it out for no limit." if name != "cache_gb" else "MongoDB takes no smaller cache.",
+                parameter=name,
+                expected="more than 0" if not least else f"at least {least:g}",
+                got=value,
+            )
 
 
 class WriteConcern(StrEnum):

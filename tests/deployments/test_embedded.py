@@ -19,8 +19,10 @@ from botocore.exceptions import ClientError, ResponseStreamingError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from deployments import children, embedded
+from deployments import embedded
 from flows.core.errors import BackupError, ConfigurationError
+from flows.mongo import children
+from flows.mongo.mongod import mongod_binary
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,7 +224,7 @@ def test_a_program_that_does_not_start_shows_the_end_of_its_log(parts: embedded.
         "HINT: The end of its log says why:\n"
         "Error parsing command line: unrecognised option '--nonsense'\n"
         "try 'mongod --help' for more information"
-    ).replace("mongod --help", f"{embedded._mongod_binary(parts.folder / 'mongod')} --help")
+    ).replace("mongod --help", f"{mongod_binary(parts.folder / 'mongod')} --help")
 
 
 def test_a_mongod_that_ends_shows_its_errors_and_not_how_orderly_it_ended(parts: embedded.Parts) -> None:
@@ -315,8 +317,8 @@ def test_a_wheel_without_the_run_bit_is_copied_and_left_as_it_is(
     monkeypatch.syspath_prepend(str(tmp_path))
     private = tmp_path / "private"
     # Root may run nothing without a run bit either, so the first look finds it missing for every user.
-    assert embedded._mongod_binary(private) == private
-    assert embedded._mongod_binary(private) == private
+    assert mongod_binary(private) == private
+    assert mongod_binary(private) == private
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert not stat.S_IMODE(inside.stat().st_mode) & 0o111
 

@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
+    "drill/monthly",
     "hold/hold",
     "copy/copy",
     "inventory/inventory",
@@ -182,10 +183,17 @@ def test_all_deployments_are_there_for_the_pool(operation: Operation) -> None:
 def test_the_schedule_creates_runs(operation: Operation) -> None:
     # With some versions of a library below Prefect everything works but this.
     only = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
-    runs = until(lambda: operation.client.read_flow_runs(flow_run_filter=only), "a scheduled run", seconds=30)
-    nightly = operation.client.read_deployment_by_name("backup/nightly")
-    assert {run.deployment_id for run in runs} == {nightly.id}
-    assert {f"{run.expected_start_time:%H:%M %Z}" for run in runs} == {"04:00 UTC"}
+
+    def scheduled() -> list[FlowRun]:
+        found = operation.client.read_flow_runs(flow_run_filter=only)
+        return found if len({run.deployment_id for run in found}) > 1 else []
+
+    runs = until(scheduled, "scheduled runs of both", seconds=30)
+    names = ("backup/nightly", "drill/monthly")
+    nightly, monthly = (operation.client.read_deployment_by_name(name).id for name in names)
+    times = {(run.deployment_id, f"{run.expected_start_time:%H:%M %Z}") for run in runs}
+    assert times == {(nightly, "04:00 UTC"), (monthly, "06:00 UTC")}
+    assert {run.expected_start_time.day for run in runs if run.deployment_id == monthly} == {1}
 
 
 def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:

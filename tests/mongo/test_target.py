@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from flows.core.errors import IntegrityError, TargetError, TargetUnavailable
 from flows.core.extjson import CollectionMetadata, loads_metadata
 from flows.core.manifest import SegmentRecord
 from flows.core.names import Namespace
-from flows.core.source import Kind
+from flows.core.source import CollectionInfo, Kind
 from flows.mongo.client import TARGET, MongoOptions, connect
 from flows.mongo.load import Place, load_segment
 from flows.mongo.target import MongoTarget
@@ -163,7 +164,15 @@ def stored(tmp_path: Path) -> tuple[Path, SegmentRecord]:
     return path, segment(0, entry(INVOICES, DOCUMENTS), entry(NOTES, encoded({"_id": 1})))
 
 
-def load(target: MongoTarget, path: Path, record: SegmentRecord, database: str, *, again: bool = False) -> int:
+def load(
+    target: MongoTarget,
+    path: Path,
+    record: SegmentRecord,
+    database: str,
+    *,
+    again: bool = False,
+    described: tuple[CollectionInfo, ...] = (INVOICES, NOTES),
+) -> int:
     places = {INVOICES.namespace: Place(Namespace(database, "invoices"))}
     return load_segment(
         target,
@@ -172,6 +181,7 @@ def load(target: MongoTarget, path: Path, record: SegmentRecord, database: str, 
         key=record.name,
         identity=None,
         places=places,
+        described={info.namespace: info.metadata for info in described},
         users=frozenset(),
         again=again,
         progress=lambda *_: None,
@@ -199,6 +209,16 @@ def test_a_segment_that_is_not_what_the_manifest_says_is_told(
     other = segment(0, entry(INVOICES, DOCUMENTS), entry(NOTES, encoded({"_id": 2})))
     with pytest.raises(IntegrityError, match=r"a segment does not hold what the manifest says .*namespace='mpg.notes'"):
         load(target, stored[0], other, database)
+
+
+def test_options_that_are_not_those_of_the_manifest_are_told(
+    target: MongoTarget, mongo_client: Client, database: str, stored: tuple[Path, SegmentRecord]
+) -> None:
+    other = dataclasses.replace(NOTES, metadata=NOTES.metadata.replace("[]", '[{"v":2,"key":{"a":1},"name":"a_1"}]'))
+    assert other != NOTES
+    with pytest.raises(IntegrityError, match=r"other options or indexes .*namespace='mpg.notes'"):
+        load(target, *stored, database, described=(INVOICES, other))
+    assert database not in mongo_client.list_database_names()
 
 
 @pytest.mark.parametrize("command", ["insert", "createIndexes"])

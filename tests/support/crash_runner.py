@@ -1,9 +1,10 @@
-"""Runs backups or restores, each in a process of its own, that kill themselves at a task where they are told to.
+"""Runs backups, restores or drills, each in a process of its own, that end themselves at a task where they are told to.
 
     python -m tests.support.crash_runner scenarios.json
 
 The file holds a list of `Scenario` as objects; the Prefect server is that of the environment. Two run at a time.
-Of each run a line `<plan> <status>` is printed, where the status is 0, 1 for an exception, or -9 for a kill.
+Of each run a line `<plan> <status>` is printed, where the status is 0, 1 for an exception, or -9 for a kill and -15 for
+a signal that asks to end.
 Its process id is in `<folder>/<plan>.pid` before it begins, its output in `<folder>/<plan>.log`.
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.backup import backup
+from flows.drill import drill
 from flows.restore import restore
 from flows.tasks.commit import commit
 from flows.tasks.compress import compress
@@ -38,19 +40,20 @@ from flows.tasks.verify import verify
 AT_A_TIME = 2
 _OF_BACKUP = (plan, prepare_store, dump, compress, upload, verify, commit, prune_plan)
 _OF_RESTORE = (plan_restore_into, prepare, fetch, load, compare, finish, create_views)
+_BY_NAME = {"restore": restore, "drill": drill}
 TASKS = {task.name: task for task in (*_OF_BACKUP, *_OF_RESTORE)}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One backup or restore and where it dies."""
+    """One backup, restore or drill and where it dies."""
 
-    plan: str  # for a restore: a name for it, and its parameters name the plan
+    plan: str  # for a restore or a drill: a name for it, and its parameters name the plan
     folder: str  # for the spool folders, the log and the process id
     parameters: dict[str, Any]  # of the flow, beside plan and retention
     flow: str = "backup"
     task: str = ""  # name of the task at which it dies; none: it lives
-    moment: str = ""  # "running" or "completion" of that task
+    moment: str = ""  # "running" or "completion" of that task, or "ended" there by SIGTERM
 
 
 def main() -> None:
@@ -90,13 +93,13 @@ def run(scenario: Scenario) -> int:
     if scenario.task:
         task = TASKS[scenario.task]
         register = task.on_running if scenario.moment == "running" else task.on_completion
-        register(die)
+        register(end if scenario.moment == "ended" else die)
     # The garbage of the run before is swept at once, and of the planted old backups none is worth keeping.
     retention = Retention(days=7, at_least=1, garbage_after_hours=0)
     # The heartbeat of a run costs a second at its end.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        if scenario.flow == "restore":
-            restore(**scenario.parameters)
+        if scenario.flow in _BY_NAME:
+            _BY_NAME[scenario.flow](**scenario.parameters)
         else:
             backup(plan=scenario.plan, retention=retention, **scenario.parameters)
     return 0
@@ -105,6 +108,11 @@ def run(scenario: Scenario) -> int:
 def die(*_: object) -> None:
     """A hook for Prefect: the end that no handler sees."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end(*_: object) -> None:
+    """A hook for Prefect: what a worker does to a run that is cancelled."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,12 @@ class Children:
 
     Args:
         keep: Leave the folder with its logs after the end, to look at. The processes end all the same.
+        within: Where to make the folder; None: where the system has temporary ones.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="mongo-backup-parts-")).resolve()  # made with mode 0700
+    def __init__(self, *, keep: bool = False, within: Path | None = None) -> None:
+        # Made with mode 0700.
+        self.folder = Path(tempfile.mkdtemp(prefix="mongo-backup-parts-", dir=within)).resolve()
         self._keep = keep
         self._children = self.folder / "children"
         self._children.mkdir()
@@ -64,7 +66,7 @@ class Children:
         reading, writing = os.pipe()  # neither is inherited by a program that is started
         self._lifeline: IO[bytes] = os.fdopen(writing, "wb", buffering=0)
         os.register_at_fork(after_in_child=self._lifeline.close)  # a fork without exec does inherit
-        self._reaper = subprocess.Popen(
+        self._reaper = subprocess.Popen(  # noqa: S603 - a script of ours
             [
                 "/bin/sh",
                 "-c",
@@ -99,7 +101,7 @@ class Children:
         """Start a program that the reaper knows of, with its output at the end of `log_path`."""
         mark, _, folder = self._mark.partition("=")
         with log_path.open("ab") as log:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - a program of ours
                 ["/bin/sh", "-c", _CHILD, str(self._children), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
