@@ -227,7 +227,7 @@ def _look_up(store: BackupStore, keys: Identities, plan: str, book: Notebook) ->
         book.notes.append("* **Users and roles** of the backup were left out")
     book.compared += [Compared.SIGNATURE] if keys.signers else []
     book.compared += [Compared.DECRYPTION] if access.identity else []
-    return manifest, access
+    return access.opened(manifest), access
 
 
 def _restore_and_compare(
