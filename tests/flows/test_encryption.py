@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from tests.flows.conftest import Repo, back_up, store_of_a_module
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import status
 from tests.support.flow_runs import page, run_flow
+from tests.support.repositories import backup_at, plant
 
 Client = MongoClient[dict[str, Any]]
 
@@ -309,3 +312,11 @@ def test_an_intruder_who_adds_a_recipient_to_a_manifest_reads_nothing_of_product
     assert safety.manifest("latest").recipients == Protection((ALICE.public,)).recipients
     with pytest.raises(ConfigurationError, match="none of the identities opens"):
         opening_identity(store, safety.manifest("latest"), Identities((EVE,)))
+
+
+def test_a_forged_backup_pushes_no_signed_one_out_when_a_backup_prunes(invoices: str, repo: Repo) -> None:
+    signed = back_up(databases=[invoices], encryption="team")
+    forged = dataclasses.replace(backup_at(datetime.now(UTC).replace(microsecond=0)), plan="default")
+    plant(repo.block.open(), forged)
+    newest = back_up(databases=[invoices], encryption="team", retention=Retention(days=0, last=1, at_least=2))
+    assert repo.repository.backup_ids() == [signed, forged.backup, newest]
