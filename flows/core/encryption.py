@@ -97,6 +97,11 @@ class Protection:
     identity: str | None = None  # where a passphrase is used: the secret key, encrypted with it
     signing_key: SigningKey | None = None  # none: not signed
 
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """Public keys of those whose backups are as good as the new one; none: signatures are not asked for."""
+        return (self.signing_key.public,) if self.signing_key is not None else ()
+
     @classmethod
     def by_passphrase(cls, passphrase: str, signing_key: SigningKey | None = None) -> Protection:
         """Make the pair of keys of one backup, and encrypt the secret one with a passphrase."""

@@ -81,7 +81,8 @@ def prune_each(job: BackupJob, taken: Taken, keeping: Mapping[str, Retention | N
             results.append(StoreResult(to.name))
             continue
         try:
-            report = prune_plan(to.store, job.plan, retention, now=datetime.now(UTC), dry_run=False)
+            signers = job.protection.signers
+            report = prune_plan(to.store, job.plan, retention, now=datetime.now(UTC), dry_run=False, signers=signers)
         except Stopped:
             raise
         except BackupError as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from flows.backup import backup
 from flows.core.compress import Compression
 from flows.core.encryption import Identities, Identity, Protection
 from flows.core.errors import BackupError, ConfigurationError, IntegrityError, StoreDenied
+from flows.core.keys import backup_time
 from flows.core.restore_plan import RestoreMode
 from flows.core.signing import SigningKey
 from flows.prune import prune
@@ -29,6 +33,7 @@ from tests.flows.conftest import Repo, back_up, store_of_a_module
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import status
 from tests.support.flow_runs import page, run_flow
+from tests.support.repositories import backup_at, plant
 
 Client = MongoClient[dict[str, Any]]
 
@@ -309,3 +314,13 @@ def test_an_intruder_who_adds_a_recipient_to_a_manifest_reads_nothing_of_product
     assert safety.manifest("latest").recipients == Protection((ALICE.public,)).recipients
     with pytest.raises(ConfigurationError, match="none of the identities opens"):
         opening_identity(store, safety.manifest("latest"), Identities((EVE,)))
+
+
+def test_a_forged_backup_pushes_no_signed_one_out_when_a_backup_prunes(invoices: str, repo: Repo) -> None:
+    signed = back_up(databases=[invoices], encryption="team")
+    moment = backup_time(signed) + timedelta(seconds=1)
+    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))  # ids have seconds
+    forged = dataclasses.replace(backup_at(moment), plan="default")
+    plant(repo.block.open(), forged)
+    newest = back_up(databases=[invoices], encryption="team", retention=Retention(days=0, last=1, at_least=2))
+    assert repo.repository.backup_ids() == [signed, forged.backup, newest]

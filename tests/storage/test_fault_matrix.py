@@ -121,7 +121,37 @@ CALLS = {
     "extend lock: look": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("HEAD", "/old"), 1),
 }
 
-_hold = threading.Event()
+
+class _Held:
+    """Requests that the store hears of late."""
+
+    def __init__(self) -> None:
+        self._go = threading.Event()
+        self._changed = threading.Condition()
+        self._under_way = 0
+
+    def begin(self) -> None:
+        self._go.clear()
+        self._under_way = 0
+
+    def let_go(self) -> None:
+        """And wait until the store has answered each of them."""
+        self._go.set()
+        with self._changed:
+            self._changed.wait_for(lambda: self._under_way == 0, timeout=20)
+
+    def before(self, _: Request) -> None:
+        with self._changed:
+            self._under_way += 1
+        self._go.wait(20)
+
+    def after(self, _: Request) -> None:
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify()
+
+
+_held = _Held()
 FAULTS = {
     "503 with Retry-After": status(503, "SlowDown", retry_after="30"),
     "429": status(429, "TooManyRequests"),
@@ -129,7 +159,7 @@ FAULTS = {
     "200 with an error": answer(200, ERROR % b"InternalError"),
     "no connection": DROP,
     "cut": cut_answer(0),
-    "slow": call(before=lambda _: _hold.wait(20)),
+    "slow": call(before=_held.before, after=_held.after),
     "denied": status(403, "AccessDenied"),
     "not known": status(501, "NotImplemented"),
     "header refused": status(400, "InvalidArgument", "Unsupported header 'x-amz-sdk-checksum-algorithm'"),
@@ -177,7 +207,7 @@ LATE: dict[tuple[str, str], Any] = {
 
 @pytest.fixture
 def scene(request: pytest.FixtureRequest, locking: Server, tmp_path: Path) -> Iterator[tuple[Scene, FaultProxy]]:
-    _hold.clear()
+    _held.begin()
     with FaultProxy(locking.host, locking.port) as proxy:
         direct = locking.store("")
         direct.put("old", b"12345")
@@ -192,7 +222,7 @@ def scene(request: pytest.FixtureRequest, locking: Server, tmp_path: Path) -> It
         )
         started = client.create_multipart_upload(Bucket=locking.bucket, Key="unfinished")
         yield Scene(store, tmp_path, PendingUpload("unfinished", started["UploadId"], datetime.now(UTC))), proxy
-        _hold.set()
+        _held.let_go()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -224,7 +254,7 @@ def test_a_call_that_meets_a_fault(scene: tuple[Scene, FaultProxy], name: str, f
     assert met
     assert not list(stage.folder.glob("out-*"))
 
-    _hold.set()
+    _held.let_go()
     proxy.reset()
     again = LATE.get((name, fault), tried.gives)
     if isinstance(again, type):
