@@ -38,6 +38,7 @@ def run_fresh(code: str) -> str:
         "flows.inventory",
         "flows.probe",
         "flows.hold",
+        "flows.verify",
         "flows.tasks.dump",
     ],
 )

@@ -59,7 +59,7 @@ class Finding:
         """The finding that an error tells of."""
         facts = dict(error.facts)
         named = {name: facts.pop(name, None) for name in ("namespace", "offset", "expected", "got")}
-        facts = {name: value for name, value in facts.items() if name not in {"key", "segment", "at", "store"}}
+        facts = {name: value for name, value in facts.items() if name not in {"key", "segment", "store"}}
         more = f" ({', '.join(f'{name}: {value}' for name, value in facts.items())})" if facts else ""
         return cls(
             error.message + more,

@@ -104,7 +104,7 @@ class Repository:
             BackupNotFound: Where there is none.
             FormatError, IntegrityError: Where the manifest cannot be used.
         """
-        return read_manifest(self._store, self.plan, self._named(backup))
+        return read_manifest(self._store, self.plan, self.named(backup))
 
     def change_holds(self, backup: str, request: HoldRequest, *, at: datetime) -> tuple[str, Holds]:
         """Set or lift a hold of a backup, see `change_holds`; gives its id and all its holds.
@@ -114,11 +114,16 @@ class Repository:
             request: What to do.
             at: Now, aware.
         """
-        found = self._named(backup)
+        found = self.named(backup)
         backup_time(found)  # refuses what is no id: it becomes part of a key
         return found, change_holds(self._store, self.plan, found, request, at=at)
 
-    def _named(self, backup: str) -> str:
+    def named(self, backup: str) -> str:
+        """The id of a backup that may have been given as `latest`.
+
+        Raises:
+            BackupNotFound: With `latest`, where there is none.
+        """
         if backup != LATEST:
             return backup
         ids = self.backup_ids()
