@@ -94,6 +94,7 @@ class SegmentCheck:
     bson_bytes: int = 0
     walked: int = 0  # documents that were walked to their innermost element
     findings: tuple[Finding, ...] = ()
+    warning: str = ""  # what a first reading found, and a second one did not
 
 
 def verify_segment(

@@ -54,6 +54,11 @@ class BackupVerification:
         return (*self.opened.findings, *self.missing, *(one for check in self.checks for one in check.findings))
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found at first, and not when it was read again."""
+        return tuple(f"{check.name} {check.warning}" for check in self.checks if check.warning)
+
+    @property
     def outcome(self) -> Outcome:
         """In one word."""
         if any(finding.damage for finding in self.findings):
@@ -117,6 +122,7 @@ class BackupVerification:
                 for finding in self.findings
             ],
             "not_checked": list(opened.not_checked),
+            "warnings": list(self.warnings),
         }
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return text.encode(errors="surrogatepass") + b"\n"
@@ -151,6 +157,7 @@ class VerifiedBackup:
     walked: int  # documents that were walked to their innermost element
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]
+    warnings: tuple[str, ...]
     result_key: str = ""  # of the stored result, which has the SHA-256 of every segment
     result_sha256: str = ""
 
@@ -172,6 +179,7 @@ class VerifiedBackup:
             sum(check.walked for check in found.checks),
             found.findings,
             found.opened.not_checked,
+            found.warnings,
             result_key,
             result_sha256,
         )
@@ -257,6 +265,7 @@ class VerifyReport:
             f"{format_bytes(sum(one.bson_bytes for one in self.backups))}; {sampled} to the innermost element",
             f"* **Store**: {self.store}",
             f"* **Started**: {self.started:%Y-%m-%d %H:%M:%S} UTC by {self.by}",
+            *(f"* **Warning**: {one.backup}: {warning}" for one in self.backups for warning in one.warnings),
             *(f"* **Gone meanwhile**: {backup}" for backup in self.gone),
             "",
         ]

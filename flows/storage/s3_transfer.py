@@ -71,7 +71,14 @@ def read_object(
                 with closing(answer["Body"]) as body:
                     if not offset:
                         accept(answer["ContentLength"])
-                        etag = answer["ETag"]
+                        etag = answer.get("ETag", "")
+                        if not etag:  # a page of errors with the status 200
+                            raise StoreUnavailable(
+                                "the store answered with something that is no object",
+                                hint="Try again; if it stays like this, look at what is between here and the store.",
+                                store=location,
+                                key=key,
+                            )
                     # Not every store heeds what it was asked, so the answer is looked at too.
                     elif answer["ETag"] != etag or not answer.get("ContentRange", "").startswith(f"bytes {offset}-"):
                         raise IntegrityError(

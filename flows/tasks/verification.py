@@ -62,6 +62,8 @@ def verify_stored(job: VerifyJob, backup: OpenedBackup, segment: SegmentRecord) 
     )
     for finding in check.findings:
         logger.error("%s", finding)
+    if check.warning:
+        logger.warning("%s %s", segment.name, check.warning)
     logger.info("read %s again: %s, %d findings", segment.name, format_bytes(check.bytes), len(check.findings))
     return check
 

@@ -105,6 +105,7 @@ CALLS = {
     ),
     "get": Call(lambda s: s.store.get("old", limit=10), requests("GET", "/old"), b"12345"),
     "download": Call(lambda s: s.store.download("large", s.out, size=len(DATA)), requests("GET", "/large"), sha(DATA)),
+    "read": Call(lambda s: b"".join(s.store.read("large")), requests("GET", "/large"), DATA),
     "head": Call(lambda s: s.store.head("old").size, requests("HEAD", "/old"), 5),
     "list": Call(
         lambda s: sorted(item.key for item in s.store.list("")), requests("GET", "list-type=2"), ["large", "old"]
