@@ -47,8 +47,8 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     assert main(["inventory", "--plan", "default"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
-        "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency", "state",
-        "held",
+        "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency",
+        "protection", "state", "read", "again", "held",
     ]  # fmt: skip
     assert made in lines[2]
     (repo.folder / "default" / "backups" / made / "manifest.json").write_text("{")
