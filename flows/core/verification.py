@@ -29,6 +29,7 @@ from flows.core.names import Namespace
 from flows.core.structure import find_misfit
 from flows.core.tally import Totals
 
+LENGTH_DIFFERS = "the object is not as long as it was when it was stored"
 WALKED_OF = 32  # documents, of which one is walked
 _MOST_FINDINGS = 20  # of one segment: a damaged one could have millions
 
@@ -150,7 +151,7 @@ class _Verification:
             self._add(Finding.of(error, key=self._key))
             # What else is wrong with the object is worth knowing: all of it is read.
             self._drain(stored)
-        self._compare("the object is not as long as it was when it was stored", record.bytes, stored.bytes)
+        self._compare(LENGTH_DIFFERS, record.bytes, stored.bytes)
         self._compare("the SHA-256 of the object is not the one in the manifest", record.sha256, stored.sha256)
         if self._more:
             self._findings.append(Finding(f"and {self._more} more findings in this object", self._key))

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flows.core.errors import BackupDamaged, BackupUnopened
-from flows.core.keys import backup_prefix
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
 from flows.core.results import NO_MANIFEST, Outcome, ResultName, Scope
-from flows.core.verification import WALKED_OF, Finding, SegmentCheck, Walk
+from flows.core.verification import LENGTH_DIFFERS, WALKED_OF, Finding, SegmentCheck, Walk
 
 FORMAT_VERSION = 1
 _MOST_ROWS = 500
@@ -289,13 +288,12 @@ WHAT_TO_DO = (
 )
 
 
-def sizes_finding(plan: str, backup: str, name: str, *, expected: int, got: int | None) -> Finding | None:
-    """What the listing of a segment says; None where it is there in full size."""
-    key = backup_prefix(plan, backup) + name
+def sizes_finding(key: str, expected: int, got: int | None) -> Finding | None:
+    """What a listing says of a segment; None where it is there in full size [bytes]."""
     if got is None:
         return Finding("an object of this backup is missing", key, expected=f"{expected} bytes", got="no object")
     if got != expected:
-        return Finding("the object is not as long as it was when it was stored", key, "", None, str(expected), str(got))
+        return Finding(LENGTH_DIFFERS, key, expected=str(expected), got=str(got))
     return None
 
 

@@ -65,7 +65,7 @@ class OpenedBackup:
         manifest: None where it cannot be relied on; nothing says then what segments should be.
         identity: What opens them; None where nothing does, or nothing has to.
         segments: Those to read.
-        missing: Findings about objects that are not there in full size.
+        missing: Findings about objects that are not read and not there in full size.
         scope: How much is read.
     """
 
@@ -80,9 +80,9 @@ class OpenedBackup:
 def plan_verification(store: ObjectStore, plan: str, *, backup: str | None, share: str, now: datetime) -> DuePlan:
     """Decide which backups are read, and how much of each.
 
-    The newest is always read as a whole. Of the others it is the part whose turn it is today: which segments that are
-    follows from the id of the backup and the date alone, so that nobody has to remember what was read yesterday.
-    Backups whose manifest cannot be read, or whose objects are not those that it names, are always looked at.
+    The newest is always read as a whole, and so is each that does not count as good: it may have been put right.
+    Of the others it is the part whose turn it is today: which segments that are follows from the id of the backup and
+    the date alone, so that nobody has to remember what was read yesterday.
 
     Args:
         store: Where the backups are.
@@ -108,9 +108,9 @@ def plan_verification(store: ObjectStore, plan: str, *, backup: str | None, shar
     for item in inventory.backups:
         facts = item.facts
         mine = sum(today.holds(facts.backup, number) for number in range(facts.segments))
-        if facts.backup == newest or mine == facts.segments:
+        if facts.backup == newest or item.damage or mine == facts.segments:
             found.append(Due(facts.backup, ALL, facts.stored_bytes))
-        elif mine or item.damage:
+        elif mine:
             found.append(Due(facts.backup, today, facts.stored_bytes * mine // facts.segments))
     found.sort(key=lambda due: due.backup, reverse=True)
     return DuePlan(store.location, len(inventory.backups) + len(inventory.unreadable), tuple(found))
@@ -158,24 +158,14 @@ def open_backup(
             notes.append("not opened: only length and SHA-256 of the objects were compared")
     lines = Access(identities, identity).lines(manifest)
     listing = {item.key: item.size for item in store.list(backup_prefix(plan, due.backup))}
-    missing = [
-        finding
-        for record in manifest.segments
-        if (
-            finding := sizes_finding(
-                plan,
-                due.backup,
-                record.name,
-                expected=record.bytes,
-                got=listing.get(manifest.segment_key(record)),
-            )
-        )
-    ]
-    chosen = tuple(
-        record
-        for number, record in enumerate(manifest.segments)
-        if due.scope.holds(due.backup, number) and manifest.segment_key(record) in listing
-    )
+    chosen: list[SegmentRecord] = []
+    missing: list[Finding] = []
+    for number, record in enumerate(manifest.segments):
+        key = manifest.segment_key(record)
+        if key in listing and due.scope.holds(due.backup, number):
+            chosen.append(record)
+        elif (finding := sizes_finding(key, record.bytes, listing.get(key))) is not None:
+            missing.append(finding)
     return OpenedBackup(
         dataclasses.replace(
             opened,
@@ -187,7 +177,7 @@ def open_backup(
         ),
         manifest,
         identity,
-        chosen,
+        tuple(chosen),
         tuple(missing),
         due.scope,
     )

@@ -17,7 +17,7 @@ from flows.core.compress import Compression, compress_file
 from flows.core.encryption import Identities, Identity, Protection
 from flows.core.errors import BackupNotFound, ConfigurationError, StoreDenied
 from flows.core.manifest import Manifest, NamespaceRecord
-from flows.core.results import Outcome
+from flows.core.results import Outcome, Scope
 from flows.core.signing import SigningKey
 from flows.core.verification import Finding, Walk
 from flows.core.verify_report import VerifiedBackup
@@ -228,6 +228,12 @@ def test_damage_is_found_shown_and_no_good_copy(scene: Scene, damage: Callable[[
     assert newest.findings == ()
     assert states(scene.store)[scene.backup.backup] != "listed"
     assert good(scene.store) == {scene.other.backup}
+    if damage in (truncate, lengthen):
+        record, got = scene.backup.segments[2], scene.get(key)
+        found = [finding for finding in older.findings if "not as long" in finding.what and not finding.namespace]
+        assert [(f.key, f.expected, f.got) for f in found if f.expected == str(record.bytes)] == [
+            (key, str(record.bytes), str(len(got)))
+        ]
     # Every segment that is there was read, whatever is wrong with others.
     if key != scene.backup.key:
         assert older.segments_read == (2 if damage is lose_a_segment else 3)
@@ -413,7 +419,7 @@ def test_a_mark_stands_until_all_of_the_same_bytes_is_found_sound(scene: Scene) 
     scene.store.put(scene.key(1), before)
     # Not by being put right, not by a part, not by one that opened nothing, and not by one from before.
     assert read_standing(scene.store, "mpg", scene.backup.backup).marks == mark
-    assert verify_part(scene).outcome is Outcome.SOUND
+    verify_part(scene)
     assert read_standing(scene.store, "mpg", scene.backup.backup).marks == mark
     verify(scene.store, now=NOW - timedelta(hours=1))
     assert read_standing(scene.store, "mpg", scene.backup.backup).marks == mark
@@ -428,23 +434,30 @@ def test_a_mark_stands_until_all_of_the_same_bytes_is_found_sound(scene: Scene) 
     assert any("-damaged-" in item.key for item in scene.store.list("mpg"))  # the history stays
 
 
-def verify_part(scene: Scene) -> VerifiedBackup:
-    """A third of the older backup, a day later."""
-    later = NOW + timedelta(days=1)
-    found = next(one for one in verify(scene.store, now=later, share="1/3") if one.backup == scene.backup.backup)
-    assert (found.scope[1:], found.segments_read) == ("of3", 1)
-    return found
+def verify_part(scene: Scene) -> None:
+    """A third of the older backup, a day later; the plan would read all of one that is marked."""
+    due = Due(scene.backup.backup, Scope(1, 3), 0)
+    opened = open_backup(scene.store, "mpg", due, OPERATOR, now=NOW + timedelta(days=1))
+    assert opened is not None
+    assert len(opened.segments) == 1
+    check = verify_stored(scene.store, opened, opened.segments[0], phase=0, walk=Walk.SAMPLE, progress=lambda _: None)
+    kept = keep_result(scene.store, opened, [check])
+    assert kept is not None
+    assert (kept.scope, kept.outcome) == ("1of3", Outcome.SOUND)
 
 
 def test_a_mark_is_not_cleared_by_a_manifest_that_was_made_to_fit(tmp_path: Path) -> None:
     scene = scene_of(OPEN, tmp_path)
-    flip_a_bit(scene)
-    verify(scene.store, identities=Identities())
+    # In what nothing but the SHA-256 covers: the version of the tool that wrote the archive.
+    scene.flip(scene.key(1), scene.get(scene.key(1)).index(b"tool_version\0") + 18)
+    (_, marked) = verify(scene.store, identities=Identities())
+    assert [finding.what for finding in marked.findings] == ["the SHA-256 of the object is not the one in the manifest"]
     data = scene.get(scene.key(1))
     fits = dataclasses.replace(scene.backup.segments[1], sha256=hashlib.sha256(data).hexdigest())
     parts = (scene.backup.segments[0], fits, scene.backup.segments[2])
     scene.store.put(scene.backup.key, dataclasses.replace(scene.backup, segments=parts).to_json())
-    verify(scene.store, identities=Identities(), now=NOW + timedelta(days=1))
+    (_, fitting) = verify(scene.store, identities=Identities(), now=NOW + timedelta(days=1))
+    assert fitting.outcome is Outcome.SOUND
     assert read_standing(scene.store, "mpg", scene.backup.backup).marks != ()
 
 
@@ -522,11 +535,12 @@ def test_what_is_no_share_is_refused(scene: Scene, share: str) -> None:
         plan_verification(scene.store, "mpg", backup=None, share=share, now=NOW)
 
 
-def test_a_damaged_backup_is_looked_at_each_day_whatever_the_share(scene: Scene) -> None:
+def test_a_damaged_backup_is_read_as_a_whole_each_day_whatever_the_share(scene: Scene) -> None:
     lose_a_segment(scene)
     for day in range(7):
         plan = plan_verification(scene.store, "mpg", backup=None, share="1/7", now=NOW + timedelta(days=day))
         assert [due.backup for due in plan.due] == [scene.other.backup, scene.backup.backup]
+        assert all(due.scope.is_all for due in plan.due)
 
 
 def test_one_backup_that_is_not_there_is_refused(scene: Scene) -> None:
