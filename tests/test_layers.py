@@ -39,6 +39,7 @@ def run_fresh(code: str) -> str:
         "flows.probe",
         "flows.copy_backup",
         "flows.hold",
+        "flows.verify",
         "flows.tasks.dump",
     ],
 )

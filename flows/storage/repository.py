@@ -104,7 +104,7 @@ class Repository:
             BackupNotFound: Where there is none.
             FormatError, IntegrityError: Where the manifest cannot be used.
         """
-        return read_manifest(self._store, self.plan, self._named(backup))
+        return read_manifest(self._store, self.plan, self.named(backup))
 
     def manifest_bytes(self, backup: str) -> bytes:
         """Read the manifest of a backup as it is stored.
@@ -122,11 +122,16 @@ class Repository:
             request: What to do.
             at: Now, aware.
         """
-        found = self._named(backup, at)
+        found = self.named(backup, at)
         backup_time(found)  # refuses what is no id: it becomes part of a key
         return found, change_holds(self._store, self.plan, found, request, at=at)
 
-    def _named(self, backup: str, now: datetime | None = None) -> str:
+    def named(self, backup: str, now: datetime | None = None) -> str:
+        """The id of a backup that may have been given as `latest`.
+
+        Raises:
+            BackupNotFound: With `latest`, where there is none.
+        """
         if backup != LATEST:
             return backup
         ids = self.backup_ids()
@@ -290,7 +295,7 @@ class Repository:
             ObjectMissing: Where one is not there.
             IntegrityError: Where one has another size.
         """
-        manifest = self.manifest(self._named(backup, now))
+        manifest = self.manifest(self.named(backup, now))
         self.check_objects(manifest)
         return manifest
 

@@ -49,6 +49,7 @@ DEPLOYMENTS = (
     "restore/restore",
     "restore-archive/restore-archive",
     "restore-documents/restore-documents",
+    "verify/verify",
 )
 
 
@@ -182,10 +183,17 @@ def test_all_deployments_are_there_for_the_pool(operation: Operation) -> None:
 def test_the_schedule_creates_runs(operation: Operation) -> None:
     # With some versions of a library below Prefect everything works but this.
     only = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
-    runs = until(lambda: operation.client.read_flow_runs(flow_run_filter=only), "a scheduled run", seconds=30)
-    nightly = operation.client.read_deployment_by_name("backup/nightly")
-    assert {run.deployment_id for run in runs} == {nightly.id}
-    assert {f"{run.expected_start_time:%H:%M %Z}" for run in runs} == {"04:00 UTC"}
+    times = {
+        operation.client.read_deployment_by_name(name).id: time
+        for name, time in (("backup/nightly", "04:00 UTC"), ("verify/verify", "12:00 UTC"))
+    }
+
+    def of_both() -> list[FlowRun]:
+        runs = operation.client.read_flow_runs(flow_run_filter=only)
+        return runs if times.keys() <= {run.deployment_id for run in runs} else []
+
+    for run in until(of_both, "scheduled runs", seconds=30):
+        assert f"{run.expected_start_time:%H:%M %Z}" == times[run.deployment_id]
 
 
 def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:
