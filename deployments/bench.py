@@ -100,6 +100,7 @@ def _bench(size: int, repeat: int) -> Figures:
         "ratios_of_wall": _ratios(medians, "wall_seconds"),
         "ratios_of_process": _ratios(medians, "process_seconds"),
         "ratios_of_cpu": _ratios(medians, "cpu_seconds"),
+        "verified_megabytes_per_cpu_second": _verified_per_second(medians["verification"]),
     }
 
 
@@ -108,7 +109,7 @@ def _round(rig: Rig, client: MongoClient[dict[str, Any]], made: payments.Filled)
     archive = rig.parts.folder / "mgob.archive.gz"
     found: dict[str, Figures] = {}
     official = shutil.which("mongodump") and shutil.which("mongorestore")
-    for name in ("floor", "backup", "encrypted-backup", "mgob-backup", "restore", "mgob-restore"):
+    for name in ("floor", "backup", "verification", "encrypted-backup", "mgob-backup", "restore", "mgob-restore"):
         if name.startswith("mgob") and not official:
             continue
         # No contender pays for the pages that the one before it has left unwritten.
@@ -161,6 +162,7 @@ def _report(medians: Mapping[str, Figures]) -> str:
     titles = {
         "floor": "read, throw away",
         "backup": "flow backup",
+        "verification": "offline verification",
         "encrypted-backup": "flow backup, encrypted",
         "mgob-backup": "mongodump --gzip, upload",
         "restore": "flow restore",
@@ -185,6 +187,7 @@ def _report(medians: Mapping[str, Figures]) -> str:
         "CPU, RSS: of that process and its children, not of the servers.",
         "The floor ran first, so that every contender reads from a warm server.",
         "",
+        f"offline verification: {_verified_per_second(medians['verification'])} MB of BSON per second and core",
         *(
             f"{name}: {ratio:.2f} of the wall, {_ratios(medians, 'process_seconds')[name]:.2f} of the process, "
             f"{_ratios(medians, 'cpu_seconds')[name]:.2f} of the CPU"
@@ -194,6 +197,11 @@ def _report(medians: Mapping[str, Figures]) -> str:
     if "mgob-backup" not in medians:
         lines.append("mongodump and mongorestore are not on PATH: not compared.")
     return "\n".join(lines)
+
+
+def _verified_per_second(figures: Figures) -> int:
+    """Of CPU time, without the start of Python [MB of 10^6 bytes]."""
+    return int(figures["bytes"] / figures["work_cpu_seconds"] / 10**6)
 
 
 def _machine() -> dict[str, Any]:

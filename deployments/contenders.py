@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from deployments.rig import DATABASE, Addresses, save_blocks, told_by_parent
 from flows.core.encryption import Identity
-from flows.core.errors import ConfigurationError
+from flows.core.errors import BackupNotFound, ConfigurationError, IntegrityError
 from flows.core.signing import SigningKey
 
 RESTORED = "payments_restored"
@@ -72,6 +72,37 @@ def _backup(_: Addresses, __: Mapping[str, Any], *, plan: str = _PLAN, encryptio
     return {"wall_seconds": work, "stored_bytes": done.stored_bytes, "documents": done.documents, "bytes": done.bytes}
 
 
+def _verification(addresses: Addresses, _: Mapping[str, Any]) -> Figures:
+    """Read the backup again, one segment after the other, and hold it against its manifest, as the verify flow does."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - not a cost of the others
+
+    from flows.core.encryption import Identities  # noqa: PLC0415
+    from flows.core.verification import Walk  # noqa: PLC0415
+    from flows.storage.profiles import PROFILES  # noqa: PLC0415
+    from flows.storage.s3 import S3Store, client_config  # noqa: PLC0415
+    from flows.storage.verifying import open_backup, plan_verification, verify_stored  # noqa: PLC0415
+
+    profile, now = PROFILES["other"], datetime.now(UTC)
+    store = S3Store(_s3(addresses, client_config(profile)), addresses.bucket, "", profile)
+    begun, cpu = time.monotonic(), time.process_time()
+    (due,) = plan_verification(store, _PLAN, backup="latest", share="all", now=now).due
+    opened = open_backup(store, _PLAN, due, Identities(), now=now)
+    if opened is None:
+        raise BackupNotFound("the backup that was just taken is gone")
+    checks = [
+        verify_stored(store, opened, segment, phase=0, walk=Walk.SAMPLE, progress=lambda _: None)
+        for segment in opened.segments
+    ]
+    if wrong := [str(finding) for check in checks for finding in check.findings]:
+        raise IntegrityError("the backup that was just taken is damaged", first=wrong[0])
+    return {
+        "wall_seconds": _since(begun),
+        "work_cpu_seconds": round(time.process_time() - cpu, 2),
+        "documents": sum(check.documents for check in checks),
+        "bytes": sum(check.bson_bytes for check in checks),
+    }
+
+
 def _encrypted_backup(addresses: Addresses, told: Mapping[str, Any]) -> Figures:
     """The same, encrypted to two recipients and signed."""
     return _backup(addresses, told, plan=f"{_PLAN}-encrypted", encryption=_PLAN)
@@ -109,6 +140,7 @@ _CONTENDERS: dict[str, Callable[[Addresses, Mapping[str, Any]], Figures]] = {
     "setup": _setup,
     "floor": _floor,
     "backup": _backup,
+    "verification": _verification,
     "encrypted-backup": _encrypted_backup,
     "restore": _restore,
     "mgob-backup": _mgob_backup,
@@ -123,7 +155,7 @@ def _tool(name: str, uri: str, *options: str) -> None:
         raise ConfigurationError("an official tool failed", hint=done.stderr[-2000:], tool=name)
 
 
-def _s3(addresses: Addresses) -> Any:
+def _s3(addresses: Addresses, config: Any = None) -> Any:
     import boto3  # noqa: PLC0415 - not a cost of the floor
     from botocore.config import Config  # noqa: PLC0415
 
@@ -133,7 +165,7 @@ def _s3(addresses: Addresses) -> Any:
         aws_access_key_id=addresses.access_key,
         aws_secret_access_key=addresses.secret_key,
         region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}),
+        config=config or Config(s3={"addressing_style": "path"}),
     )
 
 

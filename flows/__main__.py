@@ -1,4 +1,5 @@
-"""The command line: `python -m flows inventory` shows what is in a repository, `python -m flows keys` makes keys."""
+"""The command line: `python -m flows inventory` shows what is in a repository, `verify` reads it again, `keys` makes
+keys."""
 
 from __future__ import annotations
 
@@ -35,20 +36,37 @@ def main(arguments: list[str] | None = None) -> int:
     listing = commands.add_parser("inventory", help="list the backups in a store")
     listing.add_argument("--store", default="backups", help="name of the MongoDB Backup Store block [%(default)s]")
     listing.add_argument("--plan", default=None, help="name of the backup job; all, if none is given")
+    verifying = commands.add_parser("verify", help="read stored backups again, and say which are damaged")
+    verifying.add_argument("--store", default="backups", help="name of the MongoDB Backup Store block [%(default)s]")
+    verifying.add_argument("--plan", default="default", help="name of the backup job [%(default)s]")
+    verifying.add_argument("--identities", default=None, help="name of the MongoDB Backup Identities block")
+    verifying.add_argument("--backup", default=None, help="only this one, as a whole: an id, or latest")
+    verifying.add_argument("--share", default="1/7", help="of the others, besides the newest: 1/7, all [%(default)s]")
     commands.add_parser("keys", help="make new keys for encryption and for signatures, and print them")
     given = parser.parse_args(arguments)
     if given.command == "keys":
         print(_new_keys())  # noqa: T201 - this is a command
         return 0
-    from flows.inventory import inventory  # noqa: PLC0415 - Prefect takes seconds, and keys need none of it
-
     try:
-        rows = inventory(plan=given.plan, store=given.store)
+        print(_verified(given) if given.command == "verify" else _inventory(given))  # noqa: T201
     except BackupError as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return 1
-    print(text_table([row.cells() for row in rows]))  # noqa: T201
     return 0
+
+
+def _inventory(given: argparse.Namespace) -> str:
+    from flows.inventory import inventory  # noqa: PLC0415 - Prefect takes seconds, and keys need none of it
+
+    return text_table([row.cells() for row in inventory(plan=given.plan, store=given.store)])
+
+
+def _verified(given: argparse.Namespace) -> str:
+    from flows.verify import verify  # noqa: PLC0415 - as above
+
+    return verify(
+        plan=given.plan, store=given.store, identities=given.identities, backup=given.backup, share=given.share
+    ).page()
 
 
 def _new_keys() -> str:

@@ -40,6 +40,7 @@ def run_fresh(code: str) -> str:
         "flows.copy_backup",
         "flows.hold",
         "flows.drill",
+        "flows.verify",
         "flows.tasks.dump",
     ],
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from flows.core.errors import FormatError
 
 _LENGTH = struct.Struct("<i")
-_FIXED = {
+FIXED_SIZES = {  # [bytes] of values, by type
     0x01: 8,  # double
     0x06: 0,  # undefined
     0x07: 12,  # ObjectId
@@ -88,8 +88,8 @@ def _framed(*parts: bytes) -> bytes:
 
 
 def _size(document: bytes, kind: int, position: int) -> int:
-    if kind in _FIXED:
-        return _FIXED[kind]
+    if kind in FIXED_SIZES:
+        return FIXED_SIZES[kind]
     if kind == _REGEX:
         options = document.index(0, position) + 1
         return document.index(0, options) + 1 - position

@@ -170,6 +170,18 @@ class DrillFailed(IntegrityError):
     code = "drill-failed"
 
 
+class BackupDamaged(IntegrityError):
+    """A verification came to its end, and a stored backup is not what its manifest says."""
+
+    code = "backup-damaged"
+
+
+class BackupUnopened(IntegrityError):
+    """A verification came to its end, and none of the identities given opens a backup."""
+
+    code = "backup-unopened"
+
+
 class StoredWrongly(IntegrityError):
     """An object just uploaded is not in the store as it was sent; sending it again may help."""
 

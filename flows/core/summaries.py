@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import nlargest
 
@@ -14,6 +14,7 @@ from flows.core.manifest import Manifest
 from flows.core.proof import NamespaceProof
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
 from flows.core.restore_plan import Action, RestoreItem, RestorePlan
+from flows.core.results import Standing
 from flows.core.retention import RetentionPlan
 from flows.core.source import Consistency, Kind
 
@@ -82,6 +83,7 @@ class InventoryRow:
     encrypted: bool | None = None
     signed: bool | None = None
     held: tuple[str, ...] = ()  # legal holds and pins that stand, as people read them
+    standing: Standing = field(default_factory=Standing)  # what verifications say
 
     def cells(self) -> dict[str, str]:
         """The row for people."""
@@ -97,6 +99,7 @@ class InventoryRow:
             "consistency": self.consistency,
             "protection": _protection(self.encrypted, self.signed),
             "state": self.state,
+            "read again": str(self.standing),
             "held": "; ".join(self.held) or "-",
         }
 
@@ -126,7 +129,9 @@ def _protection(encrypted: bool | None, signed: bool | None) -> str:
     return f"{'encrypted' if encrypted else 'not encrypted'}, {'signed' if signed else 'not signed'}"
 
 
-def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, held: tuple[str, ...]) -> InventoryRow:
+def inventory_row(
+    plan: str, facts: BackupFacts, *, now: datetime, damage: str, held: tuple[str, ...], standing: Standing
+) -> InventoryRow:
     """The row of one backup; its age counts from its start.
 
     Args:
@@ -135,6 +140,7 @@ def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, 
         now: For the age, aware.
         damage: Why it does not count as verified; empty where it does.
         held: Why it is held.
+        standing: What verifications say of it.
     """
     taken = backup_time(facts.backup)
     return InventoryRow(
@@ -151,6 +157,7 @@ def inventory_row(plan: str, facts: BackupFacts, *, now: datetime, damage: str, 
         encrypted=facts.encrypted,
         signed=bool(facts.signer),
         held=held,
+        standing=standing,
     )
 
 

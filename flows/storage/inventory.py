@@ -26,6 +26,7 @@ from flows.core.keys import (
     is_backup_id,
     is_folder,
 )
+from flows.core.results import RESULT_PREFIX, Standing, StoredResult, standing
 from flows.core.retention import Candidate
 from flows.storage.holds import holds_from, read_act
 from flows.storage.manifests import read_manifest
@@ -48,12 +49,14 @@ class ListedBackup:
         facts: What was in it.
         damage: Why it does not count as verified; empty where it does.
         indexed: Whether the facts are only the index's word.
+        standing: What verifications say of it.
     """
 
     manifest: StoredObject
     facts: BackupFacts
     damage: str
     indexed: bool
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +116,11 @@ class Inventory:
 
 
 @dataclass(slots=True)
-class _Segments:
-    number: int = 0
-    bytes: int = 0
+class _Objects:
+    changed: datetime  # when the newest of manifest and segments was written
+    segments: int = 0
+    bytes: int = 0  # of segments
+    results: list[StoredResult] = field(default_factory=list)
 
 
 @dataclass
@@ -127,7 +132,7 @@ class Listing:
     index: StoredObject | None = None
     holds: dict[str, list[str]] = field(default_factory=dict)  # keys, by backup
     strays: list[str] = field(default_factory=list)
-    _segments: dict[str, _Segments] = field(default_factory=dict)
+    _objects: dict[str, _Objects] = field(default_factory=dict)
     _unlisted: dict[str, list[StoredObject]] = field(default_factory=dict)  # by folder: no manifest has come by yet
 
     def __post_init__(self) -> None:
@@ -152,19 +157,38 @@ class Listing:
     def _add_object(self, item: StoredObject, folder: str, name: str = "") -> None:
         if name == MANIFEST_NAME and is_backup_id(folder):
             self.manifests[folder] = item
-            self._segments[folder] = _Segments()
+            self._objects[folder] = _Objects(item.modified)
             for earlier in self._unlisted.pop(folder, []):
                 self._add_object(earlier, *earlier.key.removeprefix(self._backups).split("/", 1))
         elif folder not in self.manifests:
             self._unlisted.setdefault(folder, []).append(item)
         elif name.startswith(SEGMENT_PREFIX):
-            self._segments[folder].number += 1
-            self._segments[folder].bytes += item.size
+            objects = self._objects[folder]
+            objects.segments += 1
+            objects.bytes += item.size
+            objects.changed = max(objects.changed, item.modified)
+        elif name.startswith(RESULT_PREFIX):
+            self._objects[folder].results.append(StoredResult(name, item.modified))
 
     def damage(self, facts: BackupFacts) -> str:
-        """Why a backup does not count as verified; empty where it does."""
-        stored = self._segments[facts.backup]
-        return facts.damage(segments=stored.number, stored_bytes=stored.bytes)
+        """Why the objects of a backup are not those that it names; empty where they are."""
+        stored = self._objects[facts.backup]
+        return facts.damage(segments=stored.segments, stored_bytes=stored.bytes)
+
+    def standing(self, backup: str) -> Standing:
+        """What verifications say of a listed backup."""
+        stored = self._objects[backup]
+        return standing(backup, stored.results, segments=stored.segments, changed=stored.changed)
+
+    def results(self, backup: str) -> tuple[str, ...]:
+        """The names of the results of a listed backup."""
+        return tuple(item.name for item in self._objects[backup].results)
+
+    def listed(self, facts: BackupFacts, *, indexed: bool) -> ListedBackup:
+        """A backup with all that the listing says of it."""
+        said = self.standing(facts.backup)
+        damage = self.damage(facts) or "; ".join(said.marks)
+        return ListedBackup(self.manifests[facts.backup], facts, damage, indexed, said)
 
     def garbage(self) -> tuple[StoredObject, ...]:
         """Objects that belong to no listed backup; the index too, once it is that of none."""
@@ -222,9 +246,7 @@ def take_inventory(store: ObjectStore, listing: Listing, *, use_index: bool = Tr
     acts = _at_once(lambda key: read_act(store, key), keys)
     return Inventory(
         backups=tuple(
-            ListedBackup(listing.manifests[item.backup], item, listing.damage(item), item.backup in indexed)
-            for item in facts
-            if isinstance(item, BackupFacts)
+            listing.listed(item, indexed=item.backup in indexed) for item in facts if isinstance(item, BackupFacts)
         ),
         unreadable=tuple(item for item in facts if isinstance(item, Unreadable)),
         garbage=garbage,

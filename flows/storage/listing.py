@@ -63,7 +63,14 @@ def find_archive(store: ObjectStore, key: str) -> StoredObject:
 
 def _backups(inventory: Inventory, plan: str, *, now: datetime) -> list[InventoryRow]:
     rows = [
-        inventory_row(plan, b.facts, now=now, damage=b.damage, held=inventory.held(b.facts.backup, now))
+        inventory_row(
+            plan,
+            b.facts,
+            now=now,
+            damage=b.damage,
+            held=inventory.held(b.facts.backup, now),
+            standing=b.standing,
+        )
         for b in inventory.backups
     ]
     for item in inventory.unreadable:

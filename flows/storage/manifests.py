@@ -29,7 +29,28 @@ def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
         BackupNotFound: Where there is none.
         FormatError, IntegrityError: Where the manifest cannot be used.
     """
-    data = _stored(store, plan, backup)
+    return parse_manifest(plan, backup, manifest_bytes(store, plan, backup))
+
+
+def manifest_bytes(store: ObjectStore, plan: str, backup: str) -> bytes:
+    """What is stored as the manifest of a backup.
+
+    Raises:
+        BackupNotFound: Where there is none.
+        FormatError: Where it is too large to be one.
+    """
+    try:
+        return store.get(manifest_key(plan, backup), limit=MANIFEST_LIMIT_BYTES)
+    except ObjectMissing as error:
+        raise _no_such_backup(store, plan, backup) from error
+
+
+def parse_manifest(plan: str, backup: str, data: bytes) -> Manifest:
+    """Make a manifest of what is stored at its key.
+
+    Raises:
+        FormatError, IntegrityError: Where it cannot be used.
+    """
     try:
         manifest = Manifest.from_json(data)
     except (FormatError, IntegrityError) as error:
@@ -52,15 +73,8 @@ def hash_manifest(store: ObjectStore, plan: str, backup: str) -> tuple[str, int]
     Raises:
         BackupNotFound: Where there is none.
     """
-    data = _stored(store, plan, backup)
+    data = manifest_bytes(store, plan, backup)
     return hashlib.sha256(data).hexdigest(), len(data)
-
-
-def _stored(store: ObjectStore, plan: str, backup: str) -> bytes:
-    try:
-        return store.get(manifest_key(plan, backup), limit=MANIFEST_LIMIT_BYTES)
-    except ObjectMissing as error:
-        raise _no_such_backup(store, plan, backup) from error
 
 
 def _no_such_backup(store: ObjectStore, plan: str, backup: str) -> BackupNotFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from flows.core.errors import FormatError, ObjectExists, ObjectMissing
 from flows.storage.files import new_file, read_chunks
 from flows.storage.store import (
     BY_READING,
+    READ_BYTES,
     Leftover,
     Lock,
     Obstacle,
@@ -94,6 +95,11 @@ class MemoryStore:
     def get_start(self, key: str, *, size: int) -> bytes:
         """See `ObjectStore.get_start`."""
         return self._at(key)[0][:size]
+
+    def read(self, key: str) -> Generator[bytes, None, None]:
+        """See `ObjectStore.read`."""
+        data, _ = self._at(key)
+        yield from (data[start : start + READ_BYTES] for start in range(0, len(data), READ_BYTES))
 
     def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.download`."""

@@ -25,7 +25,7 @@ from flows.core.keys import (
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from flows.storage.holds import change_holds, read_holds
 from flows.storage.inventory import Inventory, Listing, read_facts, take_inventory
-from flows.storage.manifests import hash_manifest, read_manifest
+from flows.storage.manifests import hash_manifest, manifest_bytes, read_manifest
 from flows.storage.store import Leftover, Lock, ObjectStore, Obstacle, PendingUpload, StoredObject
 
 LATEST = "latest"
@@ -104,15 +104,15 @@ class Repository:
             BackupNotFound: Where there is none.
             FormatError, IntegrityError: Where the manifest cannot be used.
         """
-        return read_manifest(self._store, self.plan, self._named(backup))
+        return read_manifest(self._store, self.plan, self.named(backup))
 
     def manifest_bytes(self, backup: str) -> bytes:
         """Read the manifest of a backup as it is stored.
 
         Raises:
-            ObjectMissing: Where there is none.
+            BackupNotFound: Where there is none.
         """
-        return self._store.get(manifest_key(self.plan, backup), limit=MANIFEST_LIMIT_BYTES)
+        return manifest_bytes(self._store, self.plan, backup)
 
     def manifest_hash(self, backup: str) -> tuple[str, int]:
         """SHA-256 and size [bytes] of a manifest as it is stored, whatever is in it.
@@ -130,11 +130,16 @@ class Repository:
             request: What to do.
             at: Now, aware.
         """
-        found = self._named(backup, at)
+        found = self.named(backup, at)
         backup_time(found)  # refuses what is no id: it becomes part of a key
         return found, change_holds(self._store, self.plan, found, request, at=at)
 
-    def _named(self, backup: str, now: datetime | None = None) -> str:
+    def named(self, backup: str, now: datetime | None = None) -> str:
+        """The id of a backup that may have been given as `latest`.
+
+        Raises:
+            BackupNotFound: With `latest`, where there is none.
+        """
         if backup != LATEST:
             return backup
         ids = self.backup_ids()
@@ -298,7 +303,7 @@ class Repository:
             ObjectMissing: Where one is not there.
             IntegrityError: Where one has another size.
         """
-        manifest = self.manifest(self._named(backup, now))
+        manifest = self.manifest(self.named(backup, now))
         self.check_objects(manifest)
         return manifest
 

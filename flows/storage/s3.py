@@ -280,6 +280,10 @@ class S3Store:
                 start: bytes = body.read(size)  # not every store heeds what it was asked
         return start
 
+    def read(self, key: str) -> Generator[bytes, None, None]:
+        """See `ObjectStore.read`."""
+        return self._read(key, lambda _: None)
+
     def download(self, key: str, path: Path, *, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.download`."""
 

@@ -71,7 +71,7 @@ def read_object(
                 with closing(answer["Body"]) as body:
                     if not offset:
                         accept(answer["ContentLength"])
-                        etag = answer["ETag"]
+                        etag = _etag(answer, location, key)
                     # Not every store heeds what it was asked, so the answer is looked at too.
                     elif answer["ETag"] != etag or not answer.get("ContentRange", "").startswith(f"bytes {offset}-"):
                         raise IntegrityError(
@@ -88,6 +88,18 @@ def read_object(
             tries = 1 if offset > begun else tries + 1
             if tries >= _READ_TRIES:
                 raise
+
+
+def _etag(answer: dict[str, Any], location: str, key: str) -> str:
+    """That of an object; a page of errors with the status 200 has none."""
+    if not answer.get("ETag"):
+        raise StoreUnavailable(
+            "the store answered with something that is no object",
+            hint="Try again; if it stays like this, look at what is between here and the store.",
+            store=location,
+            key=key,
+        )
+    return str(answer["ETag"])
 
 
 def part_size(size: int, *, least: int) -> int:

@@ -7,7 +7,7 @@ one suite of tests asks both for all of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -153,6 +153,17 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: No object at this key.
+        """
+        ...
+
+    def read(self, key: str) -> Generator[bytes, None, None]:
+        """The bytes of an object of any size, a bounded number at a time; goes on where a broken transfer stopped.
+
+        Nothing says that they are the right ones, or as many as there should be: the caller looks.
+
+        Raises:
+            ObjectMissing: While reading: no object at this key.
+            IntegrityError: While reading: it was replaced meanwhile.
         """
         ...
 

@@ -50,6 +50,7 @@ DEPLOYMENTS = (
     "restore/restore",
     "restore-archive/restore-archive",
     "restore-documents/restore-documents",
+    "verify/verify",
 )
 
 
@@ -183,16 +184,20 @@ def test_all_deployments_are_there_for_the_pool(operation: Operation) -> None:
 def test_the_schedule_creates_runs(operation: Operation) -> None:
     # With some versions of a library below Prefect everything works but this.
     only = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+    times = {
+        operation.client.read_deployment_by_name(name).id: time
+        for name, time in (("backup/nightly", "04:00"), ("verify/verify", "12:00"), ("drill/monthly", "06:00"))
+    }
 
-    def scheduled() -> list[FlowRun]:
-        found = operation.client.read_flow_runs(flow_run_filter=only)
-        return found if len({run.deployment_id for run in found}) > 1 else []
+    def of_all() -> list[FlowRun]:
+        runs = operation.client.read_flow_runs(flow_run_filter=only)
+        return runs if times.keys() <= {run.deployment_id for run in runs} else []
 
-    runs = until(scheduled, "scheduled runs of both", seconds=30)
-    names = ("backup/nightly", "drill/monthly")
-    nightly, monthly = (operation.client.read_deployment_by_name(name).id for name in names)
-    times = {(run.deployment_id, f"{run.expected_start_time:%H:%M %Z}") for run in runs}
-    assert times == {(nightly, "04:00 UTC"), (monthly, "06:00 UTC")}
+    runs = until(of_all, "scheduled runs", seconds=30)
+    assert {(run.deployment_id, f"{run.expected_start_time:%H:%M %Z}") for run in runs} == {
+        (deployment, f"{time} UTC") for deployment, time in times.items()
+    }
+    monthly = operation.client.read_deployment_by_name("drill/monthly").id
     assert {run.expected_start_time.day for run in runs if run.deployment_id == monthly} == {1}
 
 

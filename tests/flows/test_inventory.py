@@ -48,7 +48,7 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
         "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency",
-        "protection", "state", "held",
+        "protection", "state", "read", "again", "held",
     ]  # fmt: skip
     assert made in lines[2]
     assert "not encrypted, not signed" in lines[2]

@@ -22,6 +22,7 @@ from flows.core.encryption import Identities, Identity
 from flows.core.signing import SigningKey
 from flows.restore import restore
 from flows.storage.repository import Repository
+from flows.verify import verify
 from tests.flows.conftest import BACKUP_USER, CANARY, PASSWORD, Repo
 from tests.support.fault_proxy import FaultProxy, Request, call, conceal
 from tests.support.flow_runs import FlowRunRecord, flow_run_record, logged, run_flow, task_runs
@@ -68,6 +69,7 @@ def test_no_secret_is_found_anywhere(
             for name in ("canary-keys", "canary-passphrase")
             for flow, parameters in (
                 (backup, {"source": "guarded-source", "databases": ["till"], "encryption": name}),
+                (verify, {"identities": name, "share": "all"}),
                 (restore, {"target": "guarded-target", "dry_run": True, "identities": name}),
                 (
                     restore,
@@ -85,6 +87,7 @@ def test_no_secret_is_found_anywhere(
         run_flow(restore, target="mistyped"),
         run_flow(restore, plan="canary-passphrase", target="guarded-target", identities="canary-keys"),
         run_flow(restore, plan="canary-keys", target="guarded-target", identities="canary-passphrase"),
+        run_flow(verify, plan="canary-passphrase", identities="canary-keys"),
     ]
     sealed = base64.b64encode(CUSTOMER_KEY).decode()
     same = {name: getattr(repo.block, name) for name in ("credentials", "bucket", "prefix", "endpoint")}

@@ -61,6 +61,7 @@ class StoreContract:
         assert store.put_file("plan/empty-file", file_with(tmp_path, b"")).size == 0
         store.confirm("plan/empty-file", path=None, sha256=sha(b""), size=0)
         assert store.download("plan/empty-file", tmp_path / "out", size=0) == sha(b"")
+        assert list(store.read("plan/empty")) == []
 
     def test_a_second_put_overwrites(self, store: ObjectStore) -> None:
         store.put("key", b"first")
@@ -92,13 +93,14 @@ class StoreContract:
         store.put("plan/empty", b"")
         assert store.get_start("plan/empty", size=10) == b""
 
-    @pytest.mark.parametrize("read", ["get", "get_start", "head", "download"])
+    @pytest.mark.parametrize("read", ["get", "get_start", "head", "read", "download"])
     def test_a_missing_object_is_named(self, store: ObjectStore, tmp_path: Path, read: str) -> None:
         with pytest.raises(ObjectMissing) as caught:
             {
                 "get": lambda: store.get("plan/none", limit=1),
                 "get_start": lambda: store.get_start("plan/none", size=1),
                 "head": lambda: store.head("plan/none"),
+                "read": lambda: list(store.read("plan/none")),
                 "download": lambda: store.download("plan/none", tmp_path / "out", size=1),
             }[read]()
         assert str(caught.value).startswith(f"no object at this key (store={store.location!r}, key='plan/none'")

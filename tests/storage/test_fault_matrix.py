@@ -108,6 +108,7 @@ CALLS = {
     "download": Call(
         lambda s: s.store.download("large", s.out, size=len(STORED)), requests("GET", "/large"), sha(STORED)
     ),
+    "read": Call(lambda s: b"".join(s.store.read("large")), requests("GET", "/large"), STORED),
     "head": Call(lambda s: s.store.head("old").size, requests("HEAD", "/old"), 5),
     "list": Call(
         lambda s: sorted(item.key for item in s.store.list("")), requests("GET", "list-type=2"), ["large", "old"]

@@ -242,6 +242,8 @@ def test_a_cut_download_goes_on_where_it_was(server: Server, proxy: FaultProxy, 
     assert len(proxy.requests) == 5
     proxy.fail("GET", times=4, action=cut_answer(2 * MIB + 100))
     store.confirm("plan/segment", path=None, sha256=sha(data), size=len(data))
+    proxy.fail("GET", times=4, action=cut_answer(2 * MIB + 100))
+    assert b"".join(store.read("plan/segment")) == data
 
 
 def test_a_download_without_progress_gives_up(server: Server, proxy: FaultProxy, tmp_path: Path) -> None:

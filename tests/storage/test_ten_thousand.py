@@ -12,12 +12,17 @@ from datetime import timedelta
 
 import pytest
 
+from flows.core.encryption import Identities
 from flows.core.index import BackupFacts, IndexEntry, write_index
 from flows.core.keys import backup_id, index_key
+from flows.core.results import ALL, Outcome, ResultName, result_key
+from flows.core.verification import Walk
 from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore
 from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store
+from flows.storage.store import ObjectStore
+from flows.storage.verifying import keep_result, open_backup, plan_verification, verify_stored
 from tests.storage.conftest import MIB, Server
 from tests.support.repositories import DATA, NOW, CountingStore, HookedStore, backup_at, plant, prune
 from tests.support.samples import STARTED, collection, entry, manifest, segment
@@ -41,6 +46,13 @@ def objects() -> dict[str, bytes]:
         found[f"{folder}/manifest.json"] = data.replace(MODEL.backup.encode(), backup.encode())
         found[f"{folder}/segment-00000.archive.gz"] = DATA
     return found
+
+
+def index_of(store: ObjectStore) -> bytes:
+    """As a prune would write it, without reading ten thousand manifests."""
+    manifests = [item for item in store.list("mpg/backups") if item.key.endswith("/manifest.json")]
+    facts = {backup: dataclasses.replace(BackupFacts.of(MODEL), backup=backup) for backup in IDS}
+    return write_index("mpg", (IndexEntry(i.size, i.modified, facts[i.key.split("/")[2]]) for i in manifests))
 
 
 @pytest.fixture
@@ -80,6 +92,41 @@ def test_the_requests_of_ten_thousand_backups(store: CountingStore) -> None:
     }
     # The index still has them, and is good enough.
     assert requests(lambda: list_repository(store, "mpg", now=NOW)) == {"list": PAGES, "get": 1}
+
+
+def test_the_requests_of_verifying_a_week_of_ten_thousand_backups(store: CountingStore) -> None:
+    """A seventh each day. What it leaves is one small object for each backup: ten pages of a listing more."""
+    store.put(index_key("mpg"), index_of(store))
+    due: list[str] = []
+    for day in range(7):
+        store.requests.clear()
+        plan = plan_verification(store, "mpg", backup=None, share="1/7", now=NOW + timedelta(days=day))
+        assert store.requests == {"list": PAGES + 2, "get": 1}
+        due += [one.backup for one in plan.due[1:]]
+        assert 1200 < len(plan.due) < 1700
+        assert plan.due[0].backup == IDS[-1]
+    assert sorted([*due, IDS[-1]]) == IDS or sorted(due) == IDS  # the newest counts where it is its turn, too
+
+    # Of one, besides its segments: manifest and objects; whether it is still there (a HEAD); the result, written and
+    # read back; a look for older ones, and their deletion.
+    store.requests.clear()
+    opened = open_backup(store, "mpg", plan.due[5], Identities(), now=NOW)
+    assert opened is not None
+    checks = [
+        verify_stored(store, opened, record, phase=0, walk=Walk.SAMPLE, progress=lambda _: None)
+        for record in opened.segments
+    ]
+    keep_result(store, opened, checks)
+    assert store.requests == {"get": 2, "list": 2, "put": 1, "delete": 1}
+
+    for backup in IDS:
+        name = ResultName(NOW, ALL, Outcome.SOUND, "0" * 12, "1" * 12)
+        store.put(result_key("mpg", backup, name), b"{}\n")
+    store.requests.clear()
+    rows = list_repository(store, "mpg", now=NOW)
+    assert sum(row.standing.verified == NOW for row in rows) == NUMBER
+    assert sum(row.state == "listed" for row in rows) == NUMBER - 1
+    assert store.requests == {"list": PAGES + 11, "get": 1}
 
 
 def peak_memory(act: Callable[[], object]) -> int:
@@ -124,10 +171,7 @@ def test_ten_thousand_backups_in_a_real_store(rclone: Server) -> None:
     client, requests = rclone.client(), Counter[str]()
     client.meta.events.register("before-send.s3", lambda event_name, **_: requests.update([event_name.split(".")[-1]]))
     store = S3Store(client, rclone.bucket, "backups", rclone.profile)
-    facts = {backup: dataclasses.replace(BackupFacts.of(MODEL), backup=backup) for backup in IDS}
-    manifests = [item for item in store.list("mpg/backups") if item.key.endswith("/manifest.json")]
-    entries = (IndexEntry(item.size, item.modified, facts[item.key.split("/")[2]]) for item in manifests)
-    store.put(index_key("mpg"), write_index("mpg", entries))
+    store.put(index_key("mpg"), index_of(store))
 
     requests.clear()
     rows = list_repository(store, "mpg", now=NOW)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,7 @@ class Batch:
     namespace: Namespace  # the name that the documents have: buckets for time-series of servers before 8.3
     buffer: bytes  # the documents, one after the other
     starts: list[int]  # where each begins in the buffer; it ends where the next begins, the last with the buffer
+    offset: int  # [bytes] of the buffer in the archive
 
     def documents(self) -> Iterator[bytes]:
         """Each document by itself."""
@@ -52,10 +53,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """All documents of a namespace were read and their CRC is the recorded one."""
+    """All documents of a namespace were read and their CRC is the recorded one, or `report` was told that it is not."""
 
     namespace: Namespace
     totals: Totals
+    offset: int  # [bytes] of the EOF block in the archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class ArchiveReader:
     Args:
         stream: The plain bytes.
         digest: Whether the totals have a content digest.
+        report: Takes the error of a CRC that does not match, and reading goes on; None: it is raised.
 
     Raises:
         FormatError: The bytes are not an archive; offsets count decompressed bytes.
@@ -87,9 +90,12 @@ class ArchiveReader:
         IntegrityError: While iterating: the documents are not those that were written.
     """
 
-    def __init__(self, stream: Input, *, digest: bool = True) -> None:
+    def __init__(
+        self, stream: Input, *, digest: bool = True, report: Callable[[IntegrityError], None] | None = None
+    ) -> None:
         self._stream = stream
         self._digest = digest
+        self._report = report
         self._buffer = b""
         self._position = 0  # in the buffer
         self._base = 0  # [bytes] offset of the buffer in the archive
@@ -172,7 +178,7 @@ class ArchiveReader:
         namespace = block.namespace
         totals = tally.totals()
         if totals.crc != block.crc:
-            raise IntegrityError(
+            differs = IntegrityError(
                 "CRC of a namespace in the archive does not match its documents",
                 hint="The archive is damaged: use another backup.",
                 namespace=str(namespace),
@@ -180,13 +186,16 @@ class ArchiveReader:
                 expected=f"{block.crc:016x}",
                 got=f"{totals.crc:016x}",
             )
+            if self._report is None:
+                raise differs
+            self._report(differs)
         if not self._skip(TERMINATOR):
             if self._fill(len(TERMINATOR)) < len(TERMINATOR):
                 raise misfit(self._buffer, self._position, base=self._base, namespace=str(namespace))
             raise FormatError("documents in an EOF block", namespace=str(namespace), offset=self._offset)
         del self._tallies[namespace]
         self._totals[namespace] = totals
-        return End(namespace, totals)
+        return End(namespace, totals, offset)
 
     def _data(self, namespace: Namespace, tally: Tally) -> Iterator[Batch]:
         """The documents up to the terminator."""
@@ -197,7 +206,7 @@ class ArchiveReader:
             if not ends:
                 self._await_document(str(namespace))
                 continue
-            buffer = self._buffer[begin:stop]
+            buffer, offset = self._buffer[begin:stop], self._base + begin
             if begin:
                 ends = [end - begin for end in ends]
             tally.count(buffer, ends)
@@ -205,7 +214,7 @@ class ArchiveReader:
             # From ends to starts.
             ends.pop()
             ends.insert(0, 0)
-            batch = Batch(namespace, buffer, ends)
+            batch = Batch(namespace, buffer, ends, offset)
             self._hazards.passed(batch.namespace, batch.documents())
             yield batch
 

@@ -1,0 +1,115 @@
+"""The verify flow: read stored backups again, and say which are what they should be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+
+from blocks import BackupStore
+from flows.core.encryption import Identities
+from flows.core.errors import BackupError
+from flows.core.keys import check_plan_name
+from flows.core.manifest import SegmentRecord
+from flows.core.results import scope_of
+from flows.core.verification import Walk
+from flows.core.verify_report import VerifiedBackup, VerifyReport
+from flows.storage.verifying import Due
+from flows.tasks.blocks import load_block, load_identities
+from flows.tasks.options import threads
+from flows.tasks.publish import name_run, publish_page, started_by
+from flows.tasks.run import Run, open_run, overlapped, shown_progress
+from flows.tasks.settings import MOST_IN_FLIGHT, check_in_flight
+from flows.tasks.verification import VerifyJob, keep_result, open_backup, plan_verification, verify_stored
+
+
+@flow(
+    name="verify",
+    flow_run_name="verify {plan}",
+    task_runner=threads(2 * MOST_IN_FLIGHT),
+    persist_result=False,
+)
+def verify(
+    plan: str = "default",
+    store: str = "backups",
+    identities: str | None = None,
+    backup: str | None = None,
+    share: str = "1/7",
+    documents: Walk = Walk.SAMPLE,
+    segments_in_flight: int = 2,
+) -> VerifyReport:
+    """
+    Read stored backups again, compare every byte with the manifest, and mark those that are damaged.
+
+    Args:
+        plan: Name of the backup job.
+        store: Name of the MongoDB Backup Store block that holds the backups.
+        identities: Name of the MongoDB Backup Identities block: what opens encrypted backups, and who may sign one.
+            Without it encrypted ones are compared as they are stored, and not opened.
+        backup: Only this one, as a whole: an id such as 2026-03-06T04-00-00Z, or `latest`; none: all, by share.
+        share: How much is read, besides the newest backup, which is always read as a whole: `1/7` reads another seventh
+            each day, so that a week reads everything; `all` reads all.
+        documents: Which documents are walked to their innermost element: a `sample`, other ones each day, or `all`,
+            which takes eight times as long. All are counted, framed and compared by CRC and digest either way.
+        segments_in_flight: How many segments are read at a time; bounds memory, at most 16. None is kept on disk.
+
+    Returns:
+        What was read of each backup, and what was found. Where anything was found, the run fails after everything was
+        looked at.
+    """
+    check_in_flight(segments_in_flight)
+    check_plan_name(plan)
+    started = datetime.now(UTC)
+    scope_of(share, day=started.toordinal())
+    block, keys = load_block(BackupStore, store), load_identities(identities)
+    with open_run() as run:
+        job = VerifyJob(run.id, plan, block, documents, phase=started.toordinal())
+        due = plan_verification(job, backup, share, now=started)
+        name_run(f"verify {plan} {due.due[0].backup if backup else share}")
+        run.expect(sum(one.stored_bytes for one in due.due), f"verification of {plan}")
+        found: list[VerifiedBackup] = []
+        gone: list[str] = []
+        stopped: BackupError | None = None
+        with shown_progress(run, key=f"progress-verify-{plan}", description=f"Verification of {plan}"):
+            try:
+                for one in due.due:
+                    verified = verify_backup(run, job, one, keys, segments_in_flight)
+                    if verified is None:
+                        gone.append(one.backup)
+                    else:
+                        found.append(verified)
+            except BackupError as error:
+                stopped = error
+    report = VerifyReport(
+        plan=plan,
+        store=due.location,
+        share="all" if backup else share,
+        walk=documents,
+        by=started_by(),
+        started=started,
+        finished=datetime.now(UTC),
+        listed=due.listed,
+        backups=tuple(found),
+        gone=tuple(gone),
+        stopped=stopped.message if stopped is not None else "",
+    )
+    publish_page(f"verify-{plan}", report.page(), f"Verification of {plan}")
+    if stopped is not None:
+        raise stopped
+    report.check()
+    return report
+
+
+def verify_backup(run: Run, job: VerifyJob, due: Due, identities: Identities, in_flight: int) -> VerifiedBackup | None:
+    """Read what is due of one backup, several segments at a time, and keep the result; None: the backup is gone."""
+    opened = open_backup(job, due, identities, now=datetime.now(UTC))
+    if opened is None:
+        return None
+
+    def submit(segment: SegmentRecord) -> tuple[PrefectFuture[Any], ...]:
+        return (verify_stored.submit(job, opened, segment, return_state=False),)
+
+    checks = tuple(overlapped(run, opened.segments, submit, most=in_flight))
+    return keep_result(job, opened, checks)
