@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from blocks import BackupStore
+from blocks import BackupEncryption, BackupStore
 from flows.core.encryption import Identities
 from flows.core.errors import BackupError
+from flows.core.evidence import zone
 from flows.core.keys import check_plan_name
 from flows.core.manifest import SegmentRecord
 from flows.core.results import scope_of
 from flows.core.verification import Walk
 from flows.core.verify_report import VerifiedBackup, VerifyReport
+from flows.core.version import versions
 from flows.storage.verifying import Due
 from flows.tasks.blocks import load_block, load_identities
+from flows.tasks.evidence import keep_evidence
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run, publish_page, started_by
 from flows.tasks.run import Run, open_run, overlapped, shown_progress
@@ -38,10 +42,12 @@ def verify(
     backup: str | None = None,
     share: str = "1/7",
     documents: Walk = Walk.SAMPLE,
+    encryption: str | None = None,
+    time_zone: str = "UTC",
     segments_in_flight: int = 2,
 ) -> VerifyReport:
     """
-    Read stored backups again, compare every byte with the manifest, and mark those that are damaged.
+    Read stored backups again, compare every byte with the manifest, mark those that are damaged, and leave evidence.
 
     Args:
         plan: Name of the backup job.
@@ -53,6 +59,8 @@ def verify(
             each day, so that a week reads everything; `all` reads all.
         documents: Which documents are walked to their innermost element: a `sample`, other ones each day, or `all`,
             which takes eight times as long. All are counted, framed and compared by CRC and digest either way.
+        encryption: Name of the MongoDB Backup Encryption block whose signing key signs the evidence.
+        time_zone: In which the evidence shows times, such as Europe/Berlin.
         segments_in_flight: How many segments are read at a time; bounds memory, at most 16. None is kept on disk.
 
     Returns:
@@ -63,7 +71,9 @@ def verify(
     check_plan_name(plan)
     started = datetime.now(UTC)
     scope_of(share, day=started.toordinal())
+    zone(time_zone)
     block, keys = load_block(BackupStore, store), load_identities(identities)
+    signer = load_block(BackupEncryption, encryption) if encryption else None
     with open_run() as run:
         job = VerifyJob(run.id, plan, block, documents, phase=started.toordinal())
         due = plan_verification(job, backup, share, now=started)
@@ -95,10 +105,20 @@ def verify(
         gone=tuple(gone),
         stopped=stopped.message if stopped is not None else "",
     )
+    unkept: BackupError | None = None
+    try:
+        if report.backups:  # of nothing there is no evidence
+            record = report.record(signers=bool(keys.signers), time_zone=time_zone, versions=versions())
+            kept = keep_evidence(block, record, signer, now=report.finished)
+            report = dataclasses.replace(report, evidence_key=str(kept.key))
+    except BackupError as error:
+        unkept = error  # what was found matters more than that there is no record of it
     publish_page(f"verify-{plan}", report.page(), f"Verification of {plan}")
     if stopped is not None:
         raise stopped
     report.check()
+    if unkept is not None:
+        raise unkept
     return report
 
 

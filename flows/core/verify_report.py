@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from flows.core import evidence
 from flows.core.errors import BackupDamaged, BackupUnopened
+from flows.core.evidence import (
+    BackupEvidence,
+    Check,
+    EvidenceKind,
+    EvidenceRecord,
+    Figures,
+    ObjectEvidence,
+    Result,
+    limited,
+)
+from flows.core.keys import backup_prefix
+from flows.core.manifest import Manifest
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
 from flows.core.results import NO_MANIFEST, Outcome, ResultName, Scope
 from flows.core.verification import LENGTH_DIFFERS, WALKED_OF, Finding, SegmentCheck, Walk
@@ -157,12 +170,24 @@ class VerifiedBackup:
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]
     warnings: tuple[str, ...]
-    result_key: str = ""  # of the stored result, which has the SHA-256 of every segment
-    result_sha256: str = ""
+    result_key: str  # of the stored result, which has the SHA-256 of every segment
+    result_sha256: str
+    evidence: BackupEvidence
+    objects: tuple[ObjectEvidence, ...]  # segments that were read
 
     @classmethod
-    def of(cls, found: BackupVerification, *, result_key: str, result_sha256: str) -> VerifiedBackup:
-        """Of a verification whose result is stored; both empty: it is not."""
+    def of(
+        cls, found: BackupVerification, manifest: Manifest | None, *, result_key: str, result_sha256: str
+    ) -> VerifiedBackup:
+        """Of a verification whose result is stored.
+
+        Args:
+            found: What was found.
+            manifest: Of the backup; None where it cannot be relied on.
+            result_key: Where the result is stored.
+            result_sha256: Of it.
+        """
+        folder = backup_prefix(found.opened.plan, found.backup)
         return cls(
             found.backup,
             str(found.scope),
@@ -181,6 +206,18 @@ class VerifiedBackup:
             found.warnings,
             result_key,
             result_sha256,
+            BackupEvidence(
+                found.backup,
+                Result.FAILED if found.findings else Result.PASSED,
+                found.opened.manifest_sha256,
+                documents=manifest.documents if manifest else 0,
+                bson_bytes=manifest.bson_bytes if manifest else 0,
+                stored_bytes=manifest.stored_bytes if manifest else 0,
+                checked_bytes=found.stored_bytes,
+                encrypted=bool(manifest and manifest.recipients),
+                signed=bool(manifest and manifest.signature),
+            ),
+            tuple(ObjectEvidence(folder + check.name, check.bytes, check.sha256) for check in found.checks),
         )
 
 
@@ -199,6 +236,7 @@ class VerifyReport:
     backups: tuple[VerifiedBackup, ...]
     gone: tuple[str, ...] = ()  # ids of backups that were removed meanwhile
     stopped: str = ""  # why not all that was due was read; empty: it was
+    evidence_key: str = ""  # of the record of it; empty: there is none
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -209,6 +247,58 @@ class VerifyReport:
     def stored_bytes(self) -> int:
         """That were read [bytes]."""
         return sum(one.stored_bytes for one in self.backups)
+
+    def record(self, *, signers: bool, time_zone: str, versions: dict[str, str]) -> EvidenceRecord:
+        """The same for the chain of evidence.
+
+        Args:
+            signers: Whether manifests had to be signed by trusted signers.
+            time_zone: IANA name of the zone that people are shown times in.
+            versions: Of this project and of what it uses.
+        """
+        found = [
+            evidence.Finding(f.what, one.backup, f.key, f.namespace, f.offset, f.expected, f.got)
+            for one in self.backups
+            for f in one.findings
+        ]
+        if self.stopped:
+            found.append(evidence.Finding(f"not all that was due was read: {self.stopped}"))
+        findings, left_out = limited(found)
+        opened = all(one.outcome not in {Outcome.SEALED, Outcome.UNOPENED} for one in self.backups)
+        encrypted = any(one.evidence.encrypted for one in self.backups)
+        compared = (
+            Check.LENGTH,
+            Check.SHA256,
+            *([Check.SIGNATURE] if signers else []),
+            *([Check.DECRYPTION] if encrypted and opened else []),
+            *([Check.CRC, Check.COUNTS, Check.CONTENT, Check.BSON, Check.INDEXES, Check.OPTIONS] if opened else []),
+        )
+        return EvidenceRecord(
+            kind=EvidenceKind.VERIFICATION,
+            plan=self.plan,
+            operator=self.by,
+            started=self.started,
+            finished=self.finished,
+            time_zone=time_zone,
+            result=Result.FAILED if findings else Result.PASSED,
+            compared=tuple(check.value for check in compared),
+            backups=tuple(one.evidence for one in self.backups),
+            objects=tuple(item for one in self.backups for item in one.objects),
+            figures=Figures(listed_backups=self.listed),
+            findings=findings,
+            findings_left_out=left_out,
+            versions=versions,
+            details={
+                "store": self.store,
+                "share": self.share,
+                "documents": "every one" if self.walk is Walk.ALL else f"one in {WALKED_OF} to the innermost element",
+                **{
+                    f"backup {one.backup}": f"{one.outcome.value}; {one.signature or 'no signature known'}; "
+                    f"{one.opener or 'not opened by a key'}"
+                    for one in self.backups
+                },
+            },
+        )
 
     def check(self) -> None:
         """Fail where anything was found.
@@ -264,6 +354,7 @@ class VerifyReport:
             f"{format_bytes(sum(one.bson_bytes for one in self.backups))}; {sampled} to the innermost element",
             f"* **Store**: {self.store}",
             f"* **Started**: {self.started:%Y-%m-%d %H:%M:%S} UTC by {self.by}",
+            f"* **Evidence**: {f'`{self.evidence_key}`' if self.evidence_key else 'none was written'}",
             *(f"* **Warning**: {one.backup}: {warning}" for one in self.backups for warning in one.warnings),
             *(f"* **Gone meanwhile**: {backup}" for backup in self.gone),
             "",

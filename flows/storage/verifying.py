@@ -264,7 +264,7 @@ def keep_result(store: ObjectStore, backup: OpenedBackup, checks: Iterable[Segme
             key=key,
         )
     _remove_replaced(store, opened, name)
-    return VerifiedBackup.of(found, result_key=key, result_sha256=hashlib.sha256(data).hexdigest())
+    return VerifiedBackup.of(found, backup.manifest, result_key=key, result_sha256=hashlib.sha256(data).hexdigest())
 
 
 def read_standing(store: ObjectStore, plan: str, backup: str) -> Standing:

@@ -13,12 +13,14 @@ from blocks import BackupEncryption, BackupIdentities
 from flows.__main__ import main
 from flows.core.encryption import Identity
 from flows.core.errors import BackupDamaged, BackupUnopened, ConfigurationError, StoreUnavailable
+from flows.core.evidence import Check, EvidenceKind, Result
 from flows.core.results import Outcome
 from flows.core.signing import SigningKey
 from flows.core.verification import Walk
 from flows.inventory import inventory
 from flows.prune import prune
 from flows.restore import restore
+from flows.storage.evidence import read_chain
 from flows.tasks.settings import Retention
 from flows.verify import verify
 from tests.flows.conftest import Repo, back_up
@@ -175,3 +177,28 @@ def test_bad_input_is_refused_before_anything_is_read_and_an_empty_plan_is_no_er
     run = run_flow(verify)
     assert run.value.backups == ()
     assert "* **Nothing was read: the plan has no backups**" in page(run.id)
+
+
+def test_a_verification_leaves_evidence_signed_where_a_key_is_given(invoices: str, repo: Repo) -> None:
+    taken = back_up(databases=[invoices], encryption="verified")
+    run = run_flow(verify, identities="verifier", encryption="verified", time_zone="Europe/Berlin")
+    flip(repo.path(taken))
+    failed = run_flow(verify, identities="verifier")
+
+    first, second = (item.record for item in read_chain(repo.block.open(), "default"))
+    assert first is not None
+    assert second is not None
+    assert (first.sequence, second.sequence) == (1, 2)
+    record = first.record
+    manifest = repo.repository.manifest(taken)
+    assert (record.kind, record.result, record.time_zone) == (EvidenceKind.VERIFICATION, Result.PASSED, "Europe/Berlin")
+    assert [(item.key, item.sha256) for item in record.objects] == [
+        (manifest.segment_key(segment), segment.sha256) for segment in manifest.segments
+    ]
+    assert {Check.SIGNATURE, Check.DECRYPTION, Check.CONTENT} <= set(record.compared)
+    assert first.signature is not None
+    assert first.signature.signer == KEY.public
+    assert f"* **Evidence**: `{run.value.evidence_key}`" in page(run.id)
+    assert (second.record.result, second.signature) == (Result.FAILED, None)
+    assert {finding.backup for finding in second.record.findings} == {taken}
+    assert isinstance(failed.error, BackupDamaged)
