@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
     temporary_settings,
 )
 from prefect.testing.utilities import prefect_test_harness
@@ -28,6 +29,7 @@ from flows.storage.repository import Repository
 from tests.support import zoo
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import FaultProxy
+from tests.support.flow_runs import new_second
 
 BACKUP_USER, RESTORE_USER = "backup-user", "restore-user"
 # What has to be quoted in a connection string, and a core that can be searched for whatever quoting did to it.
@@ -72,7 +74,14 @@ class Repo:
 @pytest.fixture(scope="session", autouse=True)
 def _prefect() -> Iterator[None]:
     with (
-        temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
+        # What nobody looks at here: with the events of all tasks the server has a tenth more to do, and SQLite locks.
+        temporary_settings(
+            {
+                PREFECT_SERVER_ANALYTICS_ENABLED: False,
+                PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED: False,
+                PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
+            }
+        ),
         prefect_test_harness(server_startup_timeout=120),
         # The heartbeat of a run costs a second at its end.
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
@@ -176,7 +185,7 @@ def admin(guarded: embedded.Mongod) -> Iterator[MongoClient[dict[str, Any]]]:
 
 
 def back_up(**parameters: Any) -> str:
-    """Back up into the store of the test, and return the id. Ids have seconds, so no two begin in one."""
-    time.sleep(1.0 - time.time() % 1.0)
-    summary = backup(**{"retention": None, **parameters})
-    return summary.backup
+    """Back up into the store of the test, and return the id."""
+    with new_second() as made:
+        made.append(backup(**{"retention": None, **parameters}).backup)
+    return made[0]
