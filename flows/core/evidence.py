@@ -11,12 +11,12 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from flows.core.canonical import canonical, plain, read_signature, signed_bytes
-from flows.core.errors import ConfigurationError, FormatError
+from flows.core.errors import ConfigurationError, FormatError, IntegrityError
 from flows.core.fields import Fields, parse_versioned
 from flows.core.keys import check_plan_name, is_backup_id
 from flows.core.signing import Signature, SigningKey
@@ -29,6 +29,7 @@ MOST_FINDINGS = 1_000  # of one record; damage that goes on and on is told by it
 # that another writer was just about to write, and tie what is missing down from several sides.
 LINKED = 4
 
+_LAST = 99_999_999
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
 _KEY = re.compile(r"([0-9]{8})-([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z)-([a-z]+)-([0-9a-f]{64})\.json")
@@ -211,6 +212,11 @@ def evidence_prefix(plan: str) -> str:
     return f"{check_plan_name(plan)}/evidence/"
 
 
+def report_key(plan: str, first: date, last: date, made: datetime) -> str:
+    """Where the document of a period is stored; `made` is aware."""
+    return f"{check_plan_name(plan)}/reports/{first}-to-{last}-made-{made.astimezone(UTC).strftime(_TIME)}.html"
+
+
 @dataclass(frozen=True, slots=True)
 class EvidenceKey:
     """What the key of a record says: enough to put the next one behind it without reading it."""
@@ -300,6 +306,17 @@ class ChainedRecord:
         return chained
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEvidence:
+    """What is at one key: a record, or why there is none to be read."""
+
+    key: str
+    name: EvidenceKey | None  # what the key says; None where it is not the key of a record
+    sha256: str  # of the bytes that are there; empty where they cannot be read
+    record: ChainedRecord | None
+    problem: str = ""
+
+
 def chain(
     record: EvidenceRecord, existing: Iterable[EvidenceKey], *, key: SigningKey | None, now: datetime
 ) -> tuple[ChainedRecord, bytes]:
@@ -313,10 +330,18 @@ def chain(
 
     Raises:
         ConfigurationError, FormatError: See `EvidenceRecord.check`; or it is too large.
+        IntegrityError: There is no number left.
     """
     record.check()
     found = list(existing)
     newest = max((item.sequence for item in found), default=0)
+    if newest >= _LAST:
+        raise IntegrityError(
+            "the chain of evidence has come to its last number, which only a forger reaches",
+            hint="Prove the chain, and remove the records that it calls forged.",
+            plan=record.plan,
+            got=newest,
+        )
     before = sorted((item.sequence, item.sha256) for item in found if item.sequence > newest - LINKED)
     chained = ChainedRecord(record, newest + 1, tuple(Link(*link) for link in before), now)
     value = _plain(chained)
