@@ -163,7 +163,11 @@ def calendar(name: str, title: str, days: Mapping[date, Day]) -> list[str]:
 
 
 def _month(name: str, title: str, year: int, month: int, days: Mapping[date, Day]) -> str:
-    weeks = Calendar().monthdatescalendar(year, month)
+    weeks = [
+        week
+        for week in Calendar().monthdatescalendar(year, month)
+        if any(day.month == month and day in days for day in week)
+    ]
     label = f"{date(year, month, 1):%B %Y}"
     parts = [_text(2, 15, label, size=13, bold=True)]
     parts += [_text(column * _CELL + _CELL / 2, 33, text, anchor="middle") for column, text in enumerate(_WEEK)]

@@ -7,21 +7,27 @@ from collections.abc import Iterable, Sequence
 from flows.core.charts import Mark, calendar, chart
 from flows.core.evidence_markdown import HOW_TO_PROVE, MOST_ROWS, SIGNS, sections
 from flows.core.evidence_report import Control, EvidenceReport, Status
-from flows.core.evidence_tables import Rows, calendar_days, moment, series, summary_rows, verdict
+from flows.core.evidence_tables import FAILED, Rows, calendar_days, moment, ranges, series, summary_rows, verdict
 from flows.core.markup import html_text
 from flows.core.report import format_count
 
 _CLASSES = {Status.SHOWN: "good", Status.PARTLY: "some", Status.NOT_SHOWN: "bad"}
+_CONTROLS, _CHARTS, _CALENDAR = "What is shown, by GDPR Article 32", "Charts", "Calendar of backups"
+_SHORT = 20  # letters of a value that is not broken: a time, the id of a backup
+_LONG = 24  # letters of a word that may be broken anywhere: a hash
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 64rem; padding: 1rem; color: #1a1a1a; background: #fff;
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
 h2 { font-size: 1.25rem; margin: 2rem 0 .5rem; border-bottom: 2px solid #1a1a1a; }
 h3 { font-size: 1.05rem; margin: 0; }
 a { color: #0b5c8a; }
 code { font-size: .85em; }
+code, .long { overflow-wrap: anywhere; }
+.short { white-space: nowrap; } .failed { color: #b3261e; font-weight: bold; }
+nav a { display: inline-block; padding: .3rem .6rem .3rem 0; }
 p, ul { margin: .5rem 0; }
 .box, .tiles div { border: 1px solid #767676; border-radius: .25rem; padding: .5rem .75rem; }
 .box { border-left-width: .5rem; margin: .75rem 0; }
@@ -33,7 +39,7 @@ dt { font-size: .9rem; } dd { margin: 0; font-weight: bold; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-weight: bold; } figcaption span { font-weight: normal; }
 svg { display: block; width: 100%; height: auto; max-width: 34rem; }
-.months { display: flex; flex-wrap: wrap; gap: 1rem; } .months svg { width: 15rem; }
+.months { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; } .months svg { width: 15rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .5rem; border-bottom: 1px solid #767676; }
 tbody th { font-weight: normal; }
@@ -46,6 +52,7 @@ tbody th { font-weight: normal; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
+  nav { display: none; }
   .box, .tiles div, figure, tr, .months svg { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   svg, .box { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -64,13 +71,14 @@ def report_html(report: EvidenceReport) -> str:
         f"Made {html_text(moment(report.made, where))} by {html_text(report.by)}, from {html_text(report.store)}.</p>",
         "</header><main>",
         *_chain(report),
+        _nav(report),
         "<h2>In short</h2>",
         '<dl class="tiles">',
         *(f"<div><dt>{html_text(n)}</dt><dd>{html_text(v)}</dd></div>" for n, v in summary_rows(report)),
         "</dl>",
-        "<h2>What is shown, by GDPR Article 32</h2>",
+        _heading(_CONTROLS),
         *map(_control, report.controls),
-        "<h2>Charts</h2>",
+        _heading(_CHARTS),
         "<p>The numbers behind the charts are in the tables below. A cross is a failed run.</p>",
         *_charts(report),
         *_calendar(report),
@@ -84,6 +92,20 @@ def report_html(report: EvidenceReport) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
+
+
+def _heading(title: str) -> str:
+    return f'<h2 id="{_anchor(title)}">{html_text(title)}</h2>'
+
+
+def _anchor(title: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in title.lower())
+
+
+def _nav(report: EvidenceReport) -> str:
+    titles = (_CONTROLS, _CHARTS, _CALENDAR, *(title for title, _ in sections(report)))
+    links = "".join(f'<a href="#{_anchor(title)}">{html_text(title)}</a> ' for title in titles)
+    return f'<nav aria-label="Sections">{links}</nav>'
 
 
 def _with_code(text: str) -> str:
@@ -111,9 +133,9 @@ def _chain(report: EvidenceReport) -> Iterable[str]:
 
 
 def _control(control: Control) -> str:
+    records = ranges(control.records)
     lines = [f"<li>Shown: {html_text(text)}</li>" for text in control.shows]
     lines += [f"<li>Not shown: {html_text(text)}</li>" for text in control.lacks]
-    records = ", ".join(map(str, control.records)) or "none"
     return (
         f'<article class="box {_CLASSES[control.status]}"><h3>{html_text(control.name)} '
         f'<span class="status">{SIGNS[control.status]} {control.status.value}</span></h3>'
@@ -132,15 +154,22 @@ def _charts(report: EvidenceReport) -> Iterable[str]:
 
 def _calendar(report: EvidenceReport) -> Iterable[str]:
     signs = "; ".join(mark.value for mark in Mark)
-    yield f"<h2>Calendar of backups</h2><p>Days {signs}. D is a day with a drill, ✕ one with a failed run.</p>"
+    yield f"{_heading(_CALENDAR)}<p>Days {signs}. D is a day with a drill, ✕ one with a failed run.</p>"
     yield f'<div class="months">{"".join(calendar("day", "Backups", calendar_days(report)))}</div>'
 
 
 def _section(title: str, rows: Rows) -> str:
     if not rows:
-        return f"<section><h2>{html_text(title)}</h2><p>None.</p></section>"
+        return f"<section>{_heading(title)}<p>None.</p></section>"
     cut = f"<p>The newest {MOST_ROWS} of {format_count(len(rows))}.</p>" if len(rows) > MOST_ROWS else ""
-    return f"<section><h2>{html_text(title)}</h2>{cut}{_table(title, rows[-MOST_ROWS:])}</section>"
+    return f"<section>{_heading(title)}{cut}{_table(title, rows[-MOST_ROWS:])}</section>"
+
+
+def _cell(value: str) -> str:
+    kinds = ["failed"] if value.startswith(FAILED) else []
+    kinds += ["short"] if len(value) <= _SHORT else []
+    kinds += ["long"] if any(len(word) > _LONG for word in value.split()) else []
+    return f'<span class="{" ".join(kinds)}">{html_text(value)}</span>' if kinds else html_text(value)
 
 
 def _table(title: str, rows: Sequence[dict[str, str]]) -> str:
@@ -149,7 +178,7 @@ def _table(title: str, rows: Sequence[dict[str, str]]) -> str:
     head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in names)
     body = []
     for row in rows:
-        first, *rest = (html_text(value) for value in row.values())
+        first, *rest = map(_cell, row.values())
         cells = "".join(f'<td role="cell" data-label="{n}">{v}</td>' for n, v in zip(names[1:], rest, strict=True))
         body.append(f'<tr role="row"><th scope="row" role="rowheader" data-label="{names[0]}">{first}</th>{cells}</tr>')
     return (

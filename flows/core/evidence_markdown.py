@@ -17,6 +17,7 @@ from flows.core.evidence_tables import (
     length,
     moment,
     own_zone,
+    ranges,
     record_rows,
     result,
     summary_rows,
@@ -164,5 +165,5 @@ def _controls(report: EvidenceReport) -> Iterable[str]:
         lines = [f"### {SIGNS[control.status]} {control.name} ({control.article}): {control.status.value}"]
         lines += [f"* Shown: {markdown_text(text)}" for text in control.shows]
         lines += [f"* Not shown: {markdown_text(text)}" for text in control.lacks]
-        lines.append(f"* Records: {', '.join(map(str, control.records)) or 'none'}")
+        lines.append(f"* Records: {ranges(control.records)}")
         yield "\n".join([lines[0], "", *lines[1:]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from flows.core.evidence_report import EvidenceReport, KnownBackup, share
 from flows.core.report import format_bytes, format_count, format_duration
 
 Rows = list[dict[str, str]]
-_PASSED, _FAILED = "✓ passed", "✕ FAILED"
+PASSED, FAILED = "✓ passed", "✕ FAILED"
 
 
 def moment(at: datetime, where: ZoneInfo) -> str:
@@ -27,7 +28,18 @@ def length(milliseconds: int | None) -> str:
 
 def result(record: EvidenceRecord) -> str:
     """What came of it; by a sign too, for those who do not see colours."""
-    return _PASSED if record.result is Result.PASSED else _FAILED
+    return PASSED if record.result is Result.PASSED else FAILED
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order: `1-22, 24`."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends) or "none"
 
 
 def findings_of(record: EvidenceRecord) -> int:
