@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 
-from flows.core.errors import ConfigurationError, IntegrityError
+from flows.core.errors import ConfigurationError, IntegrityError, RepositoryError
 from flows.core.evidence import ChainedRecord, Link, StoredEvidence
 
 _HEAD = re.compile(r"[0-9a-f]{64}")
@@ -112,7 +112,14 @@ class ChainReport:
 
         Raises:
             IntegrityError: With the first fault.
+            RepositoryError: There is nothing that could be right or wrong.
         """
+        if not self.records and not self.faults:
+            raise RepositoryError(
+                "there is no evidence of this plan",
+                hint="Check plan and store. If drills or verifications have run, somebody has removed all of it.",
+                plan=self.plan,
+            )
         if self.faults:
             raise IntegrityError(
                 "the evidence is not what was written",

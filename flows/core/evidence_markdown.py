@@ -10,6 +10,7 @@ from flows.core.evidence_report import EvidenceReport, Status
 from flows.core.evidence_tables import (
     Rows,
     backup_rows,
+    compared_rows,
     day_rows,
     drill_rows,
     finding_rows,
@@ -153,6 +154,7 @@ def report_markdown(report: EvidenceReport) -> str:
 def sections(report: EvidenceReport) -> Iterable[tuple[str, Rows]]:
     """The tables behind it all, with their titles."""
     yield "Findings", finding_rows(report)
+    yield "What was compared, and by whom", compared_rows(report)
     yield "Drills and restores", drill_rows(report)
     yield "Verifications", verification_rows(report)
     yield "Backups", backup_rows(report)

@@ -167,6 +167,36 @@ class EvidenceReport:
         return [day for day in self.period.days if day not in days and day <= today]
 
 
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What the report flow returns."""
+
+    plan: str
+    first: date
+    last: date
+    key: str  # of the HTML file in the store
+    sha256: str  # of the HTML file
+    head: str  # of the chain; empty where there is no record
+    whole: bool  # whether the chain is
+    records: int  # of the period
+    controls: dict[str, Status]  # how far each is shown
+
+    @classmethod
+    def of(cls, report: EvidenceReport, *, key: str, sha256: str) -> ReportSummary:
+        """That of a report which was stored."""
+        return cls(
+            plan=report.plan,
+            first=report.period.first,
+            last=report.period.last,
+            key=key,
+            sha256=sha256,
+            head=report.chain.head.sha256 if report.chain.head is not None else "",
+            whole=report.chain.whole,
+            records=len(report.records),
+            controls={control.name: control.status for control in report.controls},
+        )
+
+
 class Gathering:
     """Takes the records of a period one after the other and keeps what the report needs of them."""
 

@@ -56,6 +56,13 @@ def verdict(chain: ChainReport) -> str:
     return f"THE CHAIN IS NOT WHOLE: {format_count(len(chain.faults))} faults were found."
 
 
+def chain_text(chain: ChainReport) -> str:
+    """The proof for a terminal."""
+    head = f"{chain.head.sha256} (record {chain.head.sequence})" if chain.head is not None else "none"
+    signers = [f"  {number} by {signer}" for signer, number in chain.signers]
+    return "\n".join([verdict(chain), f"Signatures: {chain.signatures}.", *signers, f"Head: {head}"])
+
+
 def summary_rows(report: EvidenceReport) -> list[tuple[str, str]]:
     """The few numbers that everybody looks for: name and value."""
     drills, tests = report.of_kind(EvidenceKind.DRILL), report.of_kind(EvidenceKind.VERIFICATION)
@@ -95,8 +102,6 @@ def drill_rows(report: EvidenceReport) -> Rows:
             "RTO": length(item.record.figures.rto_ms),
             "RPO": length(item.record.figures.rpo_ms),
             "findings": format_count(findings_of(item.record)),
-            "compared": ", ".join(item.record.compared) or "-",
-            "operator": item.record.operator,
         }
         for item in report.records
         if item.record.kind is not EvidenceKind.VERIFICATION
@@ -114,8 +119,6 @@ def verification_rows(report: EvidenceReport) -> Rows:
             "bytes read": format_bytes(_checked(item.record)),
             "of what was listed": _coverage(item.record),
             "findings": format_count(findings_of(item.record)),
-            "compared": ", ".join(item.record.compared) or "-",
-            "operator": item.record.operator,
         }
         for item in report.of_kind(EvidenceKind.VERIFICATION)
     ]
@@ -132,6 +135,18 @@ def _checked(record: EvidenceRecord) -> int:
 def _coverage(record: EvidenceRecord) -> str:
     listed = record.figures.listed_bytes
     return "-" if listed is None else share(min(_checked(record), listed), listed)
+
+
+def compared_rows(report: EvidenceReport) -> Rows:
+    """What was compared, and who started it: the same for most records, so each once."""
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for item in report.records:
+        compared = ", ".join(item.record.compared) or "nothing"
+        groups.setdefault((item.record.kind.value, compared, item.record.operator), []).append(item.sequence)
+    return [
+        {"what": kind, "compared": compared, "operator": operator, "records": ranges(numbers)}
+        for (kind, compared, operator), numbers in groups.items()
+    ]
 
 
 def finding_rows(report: EvidenceReport) -> Rows:
@@ -176,7 +191,7 @@ def record_rows(report: EvidenceReport) -> Rows:
             "record": str(item.sequence),
             "finished": moment(item.record.finished, report.period.zone),
             "kind": item.record.kind.value,
-            "signer": item.signature.signer if item.signature is not None else "not signed",
+            "signer": f"{item.signature.signer[:16]}…" if item.signature is not None else "not signed",
             "SHA-256": item.sha256,
         }
         for item in report.records

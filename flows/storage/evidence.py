@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
-from flows.core.errors import BackupError, ObjectExists, StoredWrongly
+from flows.core.errors import BackupError, ConfigurationError, ObjectExists, StoredWrongly
 from flows.core.evidence import (
     EVIDENCE_LIMIT_BYTES,
     ChainedRecord,
@@ -25,9 +26,11 @@ from flows.core.evidence_html import report_html
 from flows.core.evidence_report import EvidenceReport, Gathering, Period
 from flows.core.keys import is_folder
 from flows.core.signing import SigningKey
+from flows.storage.memory import MemoryStore
 from flows.storage.repository import Repository
 from flows.storage.store import ObjectStore
 
+REPORT_LIMIT_BYTES = 64 * 1024 * 1024  # of an HTML file; tables are cut long before
 _READERS = 8  # threads; each holds one record at a time
 
 
@@ -127,6 +130,25 @@ def prove(
         if chained is not None:
             sound(chained)
     return check.report()
+
+
+def copied(folder: Path, plan: str) -> MemoryStore:
+    """The evidence in a copy of the store in a folder, to be proved without the store.
+
+    Raises:
+        ConfigurationError: There is no evidence of this plan.
+    """
+    store, prefix = MemoryStore(), evidence_prefix(plan)
+    for path in (folder / prefix).glob("*"):
+        if path.is_file():
+            store.put(f"{prefix}{path.name}", path.read_bytes())
+    if next(store.list(prefix), None) is None:
+        raise ConfigurationError(
+            "there is no evidence of this plan in the folder",
+            hint="Give the folder that holds the folder of the plan, as it is below the prefix of the store.",
+            folder=str(folder / prefix),
+        )
+    return store
 
 
 def gather(

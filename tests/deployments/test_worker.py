@@ -41,6 +41,8 @@ ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
+    "evidence-report/evidence-report",
+    "evidence-verify/evidence-verify",
     "hold/hold",
     "inventory/inventory",
     "probe/probe",
