@@ -8,9 +8,9 @@ from prefect import flow
 
 from blocks import BackupEncryption, BackupStore, DrillChecks, MongoDBTarget
 from blocks.checks import AnyCheck
+from flows.core import zones
 from flows.core.drill_report import DrillReport
 from flows.core.errors import BackupError
-from flows.core.evidence import zone
 from flows.core.keys import check_plan_name
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.drilling import DrillOrder, rehearse
@@ -70,7 +70,7 @@ def drill(
     check_plan_name(plan)
     check_in_flight(segments_in_flight)
     check_drill_limits(rto_limit_minutes, rpo_limit_hours, cache_gb)
-    zone(time_zone)
+    zones.time_zone(time_zone)  # for its error, before anything is read
     where = load_block(BackupStore, store)
     server = load_block(MongoDBTarget, target) if target else None
     signer = load_block(BackupEncryption, encryption) if encryption else None

@@ -10,9 +10,9 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 
 from blocks import BackupEncryption, BackupStore
+from flows.core import zones
 from flows.core.encryption import Identities
 from flows.core.errors import BackupError
-from flows.core.evidence import zone
 from flows.core.keys import check_plan_name
 from flows.core.manifest import SegmentRecord
 from flows.core.results import scope_of
@@ -71,7 +71,7 @@ def verify(
     check_plan_name(plan)
     started = datetime.now(UTC)
     scope_of(share, day=started.toordinal())
-    zone(time_zone)
+    zones.time_zone(time_zone)  # for its error, before anything is read
     block, keys = load_block(BackupStore, store), load_identities(identities)
     signer = load_block(BackupEncryption, encryption) if encryption else None
     with open_run() as run:

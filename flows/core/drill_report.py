@@ -16,9 +16,9 @@ from flows.core.evidence import (
     ObjectEvidence,
     Result,
     limited,
-    zone,
 )
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
+from flows.core.zones import time_zone
 
 _MOST_ROWS = 200  # of findings on a page
 
@@ -134,7 +134,7 @@ class DrillReport:
             evidence: Where the record of it is, for people.
         """
         data = self.backed_up
-        place = zone(self.time_zone)
+        place = time_zone(self.time_zone)
         lines = [
             f"# Drill of {self.backup} of plan {self.plan}",
             "",

@@ -11,15 +11,15 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from zoneinfo import ZoneInfo
 
 from flows.core.canonical import canonical, plain, read_signature, signed_bytes
-from flows.core.errors import ConfigurationError, FormatError
+from flows.core.errors import ConfigurationError, FormatError, IntegrityError
 from flows.core.fields import Fields, parse_versioned
 from flows.core.keys import check_plan_name, is_backup_id
 from flows.core.signing import Signature, SigningKey
+from flows.core.zones import time_zone
 
 FORMAT_VERSION = 1
 SIGNED_AS = "evidence"
@@ -29,6 +29,7 @@ MOST_FINDINGS = 1_000  # of one record; damage that goes on and on is told by it
 # that another writer was just about to write, and tie what is missing down from several sides.
 LINKED = 4
 
+_LAST = 99_999_999
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
 _KEY = re.compile(r"([0-9]{8})-([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z)-([a-z]+)-([0-9a-f]{64})\.json")
@@ -167,7 +168,7 @@ class EvidenceRecord:
             FormatError: It contradicts itself.
         """
         check_plan_name(self.plan)
-        zone(self.time_zone)
+        time_zone(self.time_zone)
         if (self.result is Result.FAILED) != bool(self.findings):
             raise FormatError(
                 "evidence has findings where and only where it failed",
@@ -192,23 +193,14 @@ def limited(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...], int]:
     return found[:MOST_FINDINGS], max(0, len(found) - MOST_FINDINGS)
 
 
-def zone(name: str) -> ZoneInfo:
-    """The time zone of an IANA name.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError) as error:  # what is no file, or a name that leads out of the folder of zones
-        raise ConfigurationError(
-            "no such time zone", hint="Use a name of the IANA database, such as Europe/Berlin or UTC.", got=name
-        ) from error
-
-
 def evidence_prefix(plan: str) -> str:
     """Where the evidence of a plan is."""
     return f"{check_plan_name(plan)}/evidence/"
+
+
+def report_key(plan: str, first: date, last: date, made: datetime) -> str:
+    """Where the document of a period is stored; `made` is aware."""
+    return f"{check_plan_name(plan)}/reports/{first}-to-{last}-made-{made.astimezone(UTC).strftime(_TIME)}.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +292,17 @@ class ChainedRecord:
         return chained
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEvidence:
+    """What is at one key: a record, or why there is none to be read."""
+
+    key: str
+    name: EvidenceKey | None  # what the key says; None where it is not the key of a record
+    sha256: str  # of the bytes that are there; empty where they cannot be read
+    record: ChainedRecord | None
+    problem: str = ""
+
+
 def chain(
     record: EvidenceRecord, existing: Iterable[EvidenceKey], *, key: SigningKey | None, now: datetime
 ) -> tuple[ChainedRecord, bytes]:
@@ -313,10 +316,18 @@ def chain(
 
     Raises:
         ConfigurationError, FormatError: See `EvidenceRecord.check`; or it is too large.
+        IntegrityError: There is no number left.
     """
     record.check()
     found = list(existing)
     newest = max((item.sequence for item in found), default=0)
+    if newest >= _LAST:
+        raise IntegrityError(
+            "the chain of evidence has come to its last number, which only a forger reaches",
+            hint="Prove the chain, and remove the records that it calls forged.",
+            plan=record.plan,
+            got=newest,
+        )
     before = sorted((item.sequence, item.sha256) for item in found if item.sequence > newest - LINKED)
     chained = ChainedRecord(record, newest + 1, tuple(Link(*link) for link in before), now)
     value = _plain(chained)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from flows.core.errors import ConfigurationError, IntegrityError, Refused
 from flows.core.keys import backup_time
+from flows.core.zones import time_zone
 
 _MOST_DAYS = 36_500  # a century; more is a typing error, and timedelta would overflow
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
@@ -73,7 +74,7 @@ class RetentionPolicy:
                 "a retention without any rule is refused: it would keep nothing but the newest few",
                 hint=f"Set at least one of days, {', '.join(_COUNTS)}.",
             )
-        _zone(self.time_zone)
+        time_zone(self.time_zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ def plan_retention(candidates: Iterable[Candidate], policy: RetentionPolicy, *, 
     Raises:
         IntegrityError: Where a backup is given twice: rules would count it as two.
     """
-    zone = _zone(policy.time_zone)
+    zone = time_zone(policy.time_zone)
     cases = [_Case(c, zone, now) for c in sorted(candidates, key=lambda c: c.backup, reverse=True)]
     twice = [a.candidate.backup for a, b in pairwise(cases) if a.candidate.backup == b.candidate.backup]
     if twice:
@@ -292,14 +293,3 @@ def _first(rule: _Rule, cases: Sequence[_Case]) -> dict[str, _Case]:
             break
         found.setdefault(rule.period(case), case)
     return found
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # it looks for files, and a folder is none
-        raise ConfigurationError(
-            "not a time zone",
-            hint="Give a name of the IANA database, such as Europe/Berlin, or UTC.",
-            got=name,
-        ) from error

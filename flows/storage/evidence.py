@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
-from flows.core.errors import BackupError, ObjectExists, StoredWrongly
+from flows.core.errors import BackupError, ConfigurationError, ObjectExists, StoredWrongly
 from flows.core.evidence import (
     EVIDENCE_LIMIT_BYTES,
     ChainedRecord,
     EvidenceKey,
     EvidenceRecord,
+    StoredEvidence,
     chain,
     evidence_prefix,
+    report_key,
 )
+from flows.core.evidence_chain import ChainCheck, ChainReport
+from flows.core.evidence_html import report_html
+from flows.core.evidence_report import EvidenceReport, Gathering, Period
 from flows.core.keys import is_folder
 from flows.core.signing import SigningKey
+from flows.storage.memory import MemoryStore
+from flows.storage.repository import Repository
 from flows.storage.store import ObjectStore
 
+REPORT_LIMIT_BYTES = 64 * 1024 * 1024  # of an HTML file; tables are cut long before
 _READERS = 8  # threads; each holds one record at a time
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvidence:
-    """What is at one key: a record, or why there is none to be read."""
-
-    key: str
-    name: EvidenceKey | None  # what the key says; None where it is not the key of a record
-    sha256: str  # of the bytes that are there; empty where they cannot be read
-    record: ChainedRecord | None
-    problem: str = ""
 
 
 def append(
@@ -107,6 +104,85 @@ def read_chain(store: ObjectStore, plan: str) -> Iterator[StoredEvidence]:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def prove(
+    store: ObjectStore,
+    plan: str,
+    *,
+    trusted: Iterable[str] = (),
+    expected_head: str | None = None,
+    sound: Callable[[ChainedRecord], None] = lambda _: None,
+) -> ChainReport:
+    """Prove the chain of a plan from what is in the store.
+
+    Args:
+        store: Where the evidence is.
+        plan: Whose.
+        trusted: Public keys of those who may sign; none: signatures are checked, and not asked for.
+        expected_head: SHA-256 of a record that somebody noted; None: nobody did.
+        sound: Given each record that is what was written at its key, in the order of the chain. What only the end of
+            the chain shows is in the report: a record that was put in afterwards.
+    """
+    check = ChainCheck(plan, trusted=trusted, expected_head=expected_head)
+    for stored in read_chain(store, plan):
+        chained = check.add(stored)
+        if chained is not None:
+            sound(chained)
+    return check.report()
+
+
+def copied(folder: Path, plan: str) -> MemoryStore:
+    """The evidence in a copy of the store in a folder, to be proved without the store.
+
+    Raises:
+        ConfigurationError: There is no evidence of this plan.
+    """
+    store, prefix = MemoryStore(), evidence_prefix(plan)
+    for path in (folder / prefix).glob("*"):
+        if path.is_file():
+            store.put(f"{prefix}{path.name}", path.read_bytes())
+    if next(store.list(prefix), None) is None:
+        raise ConfigurationError(
+            "there is no evidence of this plan in the folder",
+            hint="Give the folder that holds the folder of the plan, as it is below the prefix of the store.",
+            folder=str(folder / prefix),
+        )
+    return store
+
+
+def gather(
+    store: ObjectStore, plan: str, period: Period, *, by: str, now: datetime, trusted: Iterable[str] = ()
+) -> EvidenceReport:
+    """Make the document of a period: prove the whole chain, and hold it beside the backups that are listed now.
+
+    Args:
+        store: Where backups and evidence are.
+        plan: Whose.
+        period: Which.
+        by: Who wants it.
+        now: Aware.
+        trusted: As for `prove`.
+    """
+    gathering = Gathering(plan, period)
+    chain = prove(store, plan, trusted=trusted, sound=gathering.add)
+    inventory = Repository(store, plan).inventory()
+    damaged = {item.backup: item.problem for item in inventory.unreadable}
+    damaged |= {item.facts.backup: item.damage for item in inventory.backups if item.damage}
+    listed = (item.facts for item in inventory.backups)
+    return gathering.report(chain, listed, damaged, store=store.location, by=by, made=now)
+
+
+def keep_report(store: ObjectStore, report: EvidenceReport) -> tuple[str, str]:
+    """Store the document of a period as one HTML file, beside the evidence and no part of the chain.
+
+    Returns:
+        Its key and the SHA-256 of the file.
+    """
+    data = report_html(report).encode()
+    key = report_key(report.plan, report.period.first, report.period.last, report.made)
+    store.put(key, data)
+    return key, hashlib.sha256(data).hexdigest()
 
 
 def _names(store: ObjectStore, plan: str) -> list[EvidenceKey]:

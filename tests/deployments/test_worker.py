@@ -42,6 +42,8 @@ PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
     "drill/monthly",
+    "evidence-report/evidence-report",
+    "evidence-verify/evidence-verify",
     "hold/hold",
     "copy/copy",
     "inventory/inventory",
