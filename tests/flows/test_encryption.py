@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from flows.backup import backup
 from flows.core.compress import Compression
 from flows.core.encryption import Identities, Identity, Protection
 from flows.core.errors import BackupError, ConfigurationError, IntegrityError, StoreDenied
-from flows.core.keys import backup_time
 from flows.core.restore_plan import RestoreMode
 from flows.core.signing import SigningKey
 from flows.prune import prune
@@ -32,7 +30,7 @@ from flows.tasks.settings import Retention
 from tests.flows.conftest import Repo, back_up, store_of_a_module
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import status
-from tests.support.flow_runs import page, run_flow
+from tests.support.flow_runs import new_second, page, run_flow
 from tests.support.repositories import backup_at, plant
 
 Client = MongoClient[dict[str, Any]]
@@ -318,9 +316,9 @@ def test_an_intruder_who_adds_a_recipient_to_a_manifest_reads_nothing_of_product
 
 def test_a_forged_backup_pushes_no_signed_one_out_when_a_backup_prunes(invoices: str, repo: Repo) -> None:
     signed = back_up(databases=[invoices], encryption="team")
-    moment = backup_time(signed) + timedelta(seconds=1)
-    time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))  # ids have seconds
-    forged = dataclasses.replace(backup_at(moment), plan="default")
+    with new_second() as made:
+        forged = dataclasses.replace(backup_at(datetime.now(UTC).replace(microsecond=0)), plan="default")
+        made.append(forged.backup)
     plant(repo.block.open(), forged)
     newest = back_up(databases=[invoices], encryption="team", retention=Retention(days=0, last=1, at_least=2))
     assert repo.repository.backup_ids() == [signed, forged.backup, newest]

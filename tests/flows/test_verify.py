@@ -164,7 +164,7 @@ def test_the_command_line_reads_one_backup_where_one_is_named_and_fails_on_damag
     assert main(["verify", "--backup", first]) == 0
     said = capsys.readouterr().out
     assert "# Verification of plan default" in said
-    assert (first in said, second in said) == (True, False)
+    assert (f"| {first} |" in said, f"| {second} |" in said) == (True, False)
     flip(repo.path(second))
     assert main(["verify", "--backup", "latest"]) == 1
     assert "1 backup is damaged" in capsys.readouterr().err
