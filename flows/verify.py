@@ -101,6 +101,7 @@ def verify(
         started=started,
         finished=datetime.now(UTC),
         listed=due.listed,
+        listed_bytes=due.listed_bytes,
         backups=tuple(found),
         gone=tuple(gone),
         stopped=stopped.message if stopped is not None else "",

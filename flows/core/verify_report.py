@@ -233,6 +233,7 @@ class VerifyReport:
     started: datetime
     finished: datetime
     listed: int  # backups of the plan
+    listed_bytes: int | None  # [bytes] stored of all of them; None where only one was asked for
     backups: tuple[VerifiedBackup, ...]
     gone: tuple[str, ...] = ()  # ids of backups that were removed meanwhile
     stopped: str = ""  # why not all that was due was read; empty: it was
@@ -284,7 +285,9 @@ class VerifyReport:
             compared=tuple(check.value for check in compared),
             backups=tuple(one.evidence for one in self.backups),
             objects=tuple(item for one in self.backups for item in one.objects),
-            figures=Figures(listed_backups=self.listed),
+            figures=Figures()
+            if self.listed_bytes is None
+            else Figures(listed_backups=self.listed, listed_bytes=self.listed_bytes),
             findings=findings,
             findings_left_out=left_out,
             versions=versions,

@@ -53,6 +53,7 @@ class DuePlan:
 
     location: str  # of the store
     listed: int  # backups of the plan
+    listed_bytes: int | None  # [bytes] stored of all of them; None where only one was asked for
     due: tuple[Due, ...]
 
 
@@ -101,7 +102,7 @@ def plan_verification(store: ObjectStore, plan: str, *, backup: str | None, shar
         one = repository.named(backup, now)
         backup_time(one)  # refuses what is no id: it becomes part of a key
         check_listed(store, plan, one)
-        return DuePlan(store.location, 1, (Due(one, ALL, 0),))
+        return DuePlan(store.location, 1, None, (Due(one, ALL, 0),))
     inventory = repository.inventory()
     found = [Due(item.backup, ALL, 0) for item in inventory.unreadable]
     newest = max((item.facts.backup for item in inventory.backups), default="")
@@ -113,7 +114,8 @@ def plan_verification(store: ObjectStore, plan: str, *, backup: str | None, shar
         elif mine:
             found.append(Due(facts.backup, today, facts.stored_bytes * mine // facts.segments))
     found.sort(key=lambda due: due.backup, reverse=True)
-    return DuePlan(store.location, len(inventory.backups) + len(inventory.unreadable), tuple(found))
+    listed = len(inventory.backups) + len(inventory.unreadable)
+    return DuePlan(store.location, listed, sum(item.facts.stored_bytes for item in inventory.backups), tuple(found))
 
 
 def open_backup(

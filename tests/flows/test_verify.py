@@ -195,6 +195,7 @@ def test_a_verification_leaves_evidence_signed_where_a_key_is_given(invoices: st
     assert [(item.key, item.sha256) for item in record.objects] == [
         (manifest.segment_key(segment), segment.sha256) for segment in manifest.segments
     ]
+    assert (record.figures.listed_backups, record.figures.listed_bytes) == (1, manifest.stored_bytes)
     assert {Check.SIGNATURE, Check.DECRYPTION, Check.CONTENT} <= set(record.compared)
     assert first.signature is not None
     assert first.signature.signer == KEY.public
