@@ -13,10 +13,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from blocks import BackupEncryption, BackupStore, MongoDBTarget
+from blocks import BackupEncryption, BackupIdentities, BackupStore, MongoDBTarget
 from deployments.embedded import Mongod, Parts
 from flows.core.encryption import Identity
-from flows.core.errors import BackupError, Refused
+from flows.core.errors import BackupError, DrillFailed, Refused
 from flows.core.evidence import EvidenceKind, Result
 from flows.core.signing import SigningKey
 from flows.drill import drill
@@ -211,6 +211,22 @@ def test_limits_that_are_exceeded_fail_the_drill(stored_zoo: Contents) -> None:
         ("the age of the data (RPO) is above its limit", "at most 0.0001 h"),
     ]
     assert "FAILED: 2 findings" in page(run.id)
+
+
+def test_an_encrypted_backup_is_compared_with_what_its_manifest_hides(
+    mongo_client: Client, invoices: str, repo: Repo
+) -> None:
+    """Options and indexes are sealed in the manifest; only the identity shows them."""
+    reader = Identity.generate()
+    BackupEncryption(recipients=[reader.public]).save("drilled", overwrite=True)
+    BackupIdentities(identities=[reader.secret]).save("driller", overwrite=True)
+    mongo_client[invoices]["invoices"].create_index("number", unique=True)
+    back_up(databases=[invoices], encryption="drilled")
+    run = run_flow(drill, identities="driller")
+    assert (run.value.passed, run.value.indexes) == (True, 1)
+    assert f"opened by `{reader.public}`" in page(run.id)
+    without = run_flow(drill)
+    assert isinstance(without.error, DrillFailed)
 
 
 def test_backups_are_drilled_in_turn(invoices: str, repo: Repo) -> None:
