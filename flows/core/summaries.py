@@ -294,6 +294,7 @@ def restore_page(
                     "kind": item.record.kind.value,
                     "documents": format_count(item.record.content.documents),
                     "BSON": format_bytes(item.record.content.bytes),
+                    "indexes": "-" if item.record.kind is Kind.VIEW else str(len(item.metadata().indexes)),
                     "there now": _there_now(item),
                 }
                 for item in plan.items[:_MOST_ROWS]

@@ -96,6 +96,19 @@ def view(name: str, **options: object) -> CollectionInfo:
     return replace(info, metadata=metadata)
 
 
+def test_the_plan_counts_the_indexes_that_will_be_built() -> None:
+    keys = [{"key": {"_id": 1}, "name": "_id_"}, {"key": {"number": 1}, "name": "number_1"}]
+    text = dumps_metadata(options={}, indexes=keys, uuid=None, collection_name="a", type="collection")
+    indexed, seen = replace(A, metadata=text), view("mpg.v", viewOn="a", pipeline=[])
+    backup = manifest([indexed, seen], [segment(0, entry(indexed, ONE), entry(seen, b""))])
+    page = restore_page(
+        plan_restore(backup, RestoreRequest(), existing={}), backup, now=STARTED, done="", access=Access()
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    assert rows[0].index("indexes") == 6
+    assert [(row[0], row[6]) for row in rows[2:]] == [("mpg.a", "2"), ("mpg.v", "-")]
+
+
 V1 = view("mpg.v", viewOn="a", pipeline=[{"$unionWith": "not here"}])
 V2 = view("crm.v", viewOn="metrics", pipeline=[{"$unionWith": "system.buckets.metrics"}])
 VIEWS = manifest([A, TS, V1, V2], [segment(0, entry(A, ONE), entry(TS, ONE), entry(V1, b""), entry(V2, b""))])
