@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,13 +163,20 @@ def spool_root() -> Path:
     return Path(given) if given else Path(tempfile.gettempdir()) / f"mongo-backup-spool-{os.getuid()}"
 
 
+@cache
+def _freeze_once() -> None:
+    """What was imported stays to the end, and looking through it there takes as long as half the imports.
+
+    Once: a process of many runs would keep what each of them left.
+    """
+    gc.freeze()
+
+
 @contextmanager
 def open_run() -> Iterator[Run]:
     """Make the spool folder of this flow run, sweep those of dead runs, and clean up whatever happens."""
     send_logs()
-    if not gc.get_freeze_count():  # once: a process of many runs would keep what each of them left
-        # What was imported stays to the end, and looking through it there takes as long as half the imports.
-        gc.freeze()
+    _freeze_once()
     identifier = str(flow_run.id)
     with Spool(spool_root(), identifier) as spool:
         for name in spool.sweep():

@@ -30,6 +30,7 @@ from tests.support import zoo
 from tests.support.contents import Contents, contents
 from tests.support.fault_proxy import FaultProxy
 from tests.support.flow_runs import new_second
+from tests.support.quick_prefect import one_authority, schemas_made_once
 
 BACKUP_USER, RESTORE_USER = "backup-user", "restore-user"
 # What has to be quoted in a connection string, and a core that can be searched for whatever quoting did to it.
@@ -72,8 +73,10 @@ class Repo:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _prefect() -> Iterator[None]:
+def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with (
+        schemas_made_once(),
+        one_authority(tmp_path_factory.mktemp("prefect")),
         # What nobody looks at here: with the events of all tasks the server has a tenth more to do, and SQLite locks.
         temporary_settings(
             {
