@@ -19,6 +19,13 @@ from moto.server import ThreadedMotoServer
 from pymongo import MongoClient
 
 from deployments import embedded
+from tests.support.quick import services_read_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _services() -> Iterator[None]:
+    with services_read_once():
+        yield
 
 
 @pytest.fixture(scope="session")

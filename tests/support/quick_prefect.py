@@ -1,4 +1,4 @@
-"""What costs Prefect half the time of a test and has nothing to do with it: said once for all of a session."""
+"""What Prefect does again for each test and has nothing to do with it: done once for all of a session."""
 
 from __future__ import annotations
 
