@@ -219,6 +219,13 @@ class MaintenanceFailed(BackupError):
     code = "maintenance"
 
 
+class ServerUnavailable(BackupError):
+    """The Prefect server, which has the blocks and keeps what runs leave, does not answer now."""
+
+    code = "server-unavailable"
+    retryable = True
+
+
 class Stopped(BackupError):
     """The run was cancelled or another part of it failed, and this part stopped at the next safe place."""
 

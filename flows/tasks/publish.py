@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
@@ -12,6 +14,29 @@ from prefect.runtime import flow_run
 
 from flows.core.summaries import prune_page, retention_rows
 from flows.storage.pruning import PruneReport
+
+
+class Reader(Protocol):
+    """Whoever is shown what runs of this process publish, besides the Prefect UI: a terminal."""
+
+    def page(self, markdown: str) -> None:
+        """A page was published."""
+
+    def table(self, rows: Sequence[Mapping[str, str]], description: str) -> None:
+        """A table was published."""
+
+
+_readers: list[Reader] = []
+
+
+@contextmanager
+def read_by(reader: Reader) -> Iterator[None]:
+    """Show somebody what is published, for the length of the block."""
+    _readers.append(reader)
+    try:
+        yield
+    finally:
+        _readers.remove(reader)
 
 
 def name_run(name: str) -> None:
@@ -31,11 +56,15 @@ def started_by() -> str:
 def publish_page(key: str, markdown: str, description: str) -> None:
     """Leave a page; pages with the same key form a history."""
     create_markdown_artifact(markdown, key=key, description=description)
+    for reader in _readers:
+        reader.page(markdown)
 
 
 def publish_table(key: str, rows: Sequence[Mapping[str, str]], description: str) -> None:
     """Leave a table."""
     create_table_artifact([dict(row) for row in rows], key=key, description=description)
+    for reader in _readers:
+        reader.table(rows, description)
 
 
 def publish_pruning(plan: str, store: str, report: PruneReport) -> None:

@@ -76,6 +76,11 @@ class Run:
         if self.stop.is_set():
             raise _stopped()
 
+    @property
+    def label(self) -> str:
+        """What is being done; empty before that is known."""
+        return self._label
+
     def percentage(self) -> float:
         """How far the run is, as far as can be told from bytes."""
         with self._lock:
@@ -151,6 +156,11 @@ def current(identifier: str) -> Run:
         raise _stopped()
     _runs[identifier].checkpoint()
     return _runs[identifier]
+
+
+def under_way() -> Run | None:
+    """The run of this process that works now; None between runs."""
+    return next(reversed(_runs.values()), None)
 
 
 def _stopped() -> Stopped:

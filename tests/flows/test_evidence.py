@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from blocks import BackupEncryption, BackupIdentities
-from flows.__main__ import main
+from flows.cli.app import main
+from flows.cli.status import Status
 from flows.core.encryption import Identity
 from flows.core.errors import ConfigurationError, IntegrityError
 from flows.core.signing import SigningKey
@@ -50,7 +51,7 @@ def test_evidence_is_proved_reported_and_found_out_when_it_was_changed(
     assert isinstance(failed.error, IntegrityError)
     assert newest.name in page(failed.id)
     capsys.readouterr()
-    assert main(["evidence", "verify", "--folder", str(repo.folder), "--trust", KEY.public]) == 1
+    assert main(["evidence", "verify", "--folder", str(repo.folder), "--trust", KEY.public]) == Status.FINDINGS
     assert newest.name in capsys.readouterr().out
 
 

@@ -13,7 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from blocks import BackupEncryption, BackupIdentities
-from flows.__main__ import main
+from flows.cli.app import main
+from flows.cli.status import Status
 from flows.inventory import inventory
 from flows.prune import prune
 from flows.tasks.settings import Retention
@@ -102,7 +103,7 @@ def test_archives_of_mongodump_are_no_part_of_retention_and_never_removed(invoic
     assert repo.files == keys
 
 
-def test_the_command_says_what_is_wrong_and_exits_with_1() -> None:
+def test_the_command_says_what_is_wrong() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flows", "inventory", "--store", "nowhere"],
         cwd=Path(__file__).parents[2],
@@ -111,7 +112,7 @@ def test_the_command_says_what_is_wrong_and_exits_with_1() -> None:
         text=True,
         timeout=100,
     )
-    assert done.returncode == 1
+    assert done.returncode == Status.WRONG_USE
     assert "there is no block 'nowhere' of the type MongoDB Backup Store" in done.stderr
 
 
@@ -132,7 +133,7 @@ def test_the_command_makes_keys_that_the_blocks_take(capsys: pytest.CaptureFixtu
 
 
 def test_making_keys_loads_no_prefect_and_asks_no_server() -> None:
-    code = "import sys; from flows.__main__ import main; main(['keys']); print('prefect' in sys.modules)"
+    code = "import sys; from flows.cli.app import main; main(['keys']); print('prefect' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
     )

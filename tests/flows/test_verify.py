@@ -10,7 +10,8 @@ import pytest
 from pymongo import MongoClient
 
 from blocks import BackupEncryption, BackupIdentities
-from flows.__main__ import main
+from flows.cli.app import main
+from flows.cli.status import Status
 from flows.core.encryption import Identity
 from flows.core.errors import BackupDamaged, BackupUnopened, ConfigurationError, StoreUnavailable
 from flows.core.evidence import Check, EvidenceKind, Result
@@ -166,7 +167,7 @@ def test_the_command_line_reads_one_backup_where_one_is_named_and_fails_on_damag
     assert "# Verification of plan default" in said
     assert (f"| {first} |" in said, f"| {second} |" in said) == (True, False)
     flip(repo.path(second))
-    assert main(["verify", "--backup", "latest"]) == 1
+    assert main(["verify", "--backup", "latest"]) == Status.FINDINGS
     assert "1 backup is damaged" in capsys.readouterr().err
 
 

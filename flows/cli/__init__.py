@@ -1,0 +1,1 @@
+"""The command line, `python -m flows`: the flows as commands for a terminal or a script."""

@@ -1,0 +1,73 @@
+"""The commands, what a person reads about them, and the entry of the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError, Group
+
+from flows.cli.status import MEANINGS, Status
+from flows.core.version import __version__
+
+_EPILOGUE = "Exit status:\n\n" + "\n".join(f"* {status.value}: {text}" for status, text in MEANINGS.items())
+_DAILY, _NIGHT, _STORE, _PROOF = (
+    Group(name, sort_key=place)
+    for place, name in enumerate(("Every day", "When something is lost", "What is stored", "Proof"))
+)
+
+app = App(
+    name="python -m flows",
+    help="MongoDB backups that are proven to restore. `COMMAND --help` explains a command and its options.",
+    help_epilogue=_EPILOGUE,
+    version=__version__,
+    result_action="return_value",
+)
+# By name, so that the help does not have to import what takes seconds.
+for verb, group, text in (
+    ("backup", _DAILY, "Take a verified backup."),
+    ("inventory", _DAILY, "List the backups in a store."),
+    ("restore", _NIGHT, "Bring a backup back, or show what that would write."),
+    ("restore-documents", _NIGHT, "Bring single documents back."),
+    ("restore-archive", _NIGHT, "Bring an archive of mongodump back."),
+    ("prune", _STORE, "Remove what retention no longer keeps, or show what that would be."),
+    ("hold", _STORE, "Keep a backup whatever retention says, or let it go again."),
+    ("copy", _STORE, "Bring backups from one store to another."),
+    ("probe", _STORE, "Find out what a store can do."),
+    ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
+    ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),
+):
+    app.command(f"flows.cli.verbs:{verb.replace('-', '_')}", name=verb, group=group, help=text)
+app.command("flows.cli.evidence:app", name="evidence", group=_PROOF, help="Prove or report on what drills have left.")
+app.command("flows.cli.keys:keys", name="keys", group=_STORE, help="Make new keys for encryption and signatures.")
+app.register_install_completion_command()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Those after the program's name; by default those of the process.
+
+    Returns:
+        The exit status: a `Status`.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    _choose_server(given)
+    try:
+        return app(given, exit_on_error=False) or Status.DONE
+    except CycloptsError:  # it has been told
+        return Status.WRONG_USE
+
+
+def _choose_server(arguments: list[str]) -> None:
+    """Prefect reads its settings when it is imported, which is when the command is known."""
+    if "--no-server" in arguments:
+        os.environ.pop("PREFECT_API_URL", None)
+    if not os.environ.get("PREFECT_API_URL"):
+        os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true")
+        # The first start makes a database.
+        os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    # A backup does not call anybody whom nobody asked it to call.
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
