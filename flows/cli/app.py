@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Group
 
@@ -16,8 +17,11 @@ _DAILY, _NIGHT, _STORE, _PROOF = (
     for place, name in enumerate(("Every day", "When something is lost", "What is stored", "Proof"))
 )
 
+# A shell completes programs, and not modules.
+_PROGRAM = "mongo-backup"
+
 app = App(
-    name="python -m flows",
+    name=_PROGRAM if Path(sys.argv[0]).name == _PROGRAM else "python -m flows",
     help="MongoDB backups that are proven to restore. `COMMAND --help` explains a command and its options.",
     help_epilogue=_EPILOGUE,
     version=__version__,
