@@ -90,17 +90,18 @@ class InventoryRow:
         return {
             "plan": self.plan,
             "backup": self.backup,
-            "taken (UTC)": f"{self.taken:%Y-%m-%d %H:%M:%S}",
             "age": format_duration(self.age),
+            # What is wrong stands where a screen is still wide enough.
+            "state": self.state,
+            "read again": str(self.standing),
             "documents": _known(self.documents, format_count),
             "BSON": _known(self.bytes, format_bytes),
             "stored": _known(self.stored_bytes, format_bytes),
+            "protection": _protection(self.encrypted, self.signed),
+            "held": "; ".join(self.held) or "-",
             "segments": _known(self.segments, str),
             "consistency": self.consistency,
-            "protection": _protection(self.encrypted, self.signed),
-            "state": self.state,
-            "read again": str(self.standing),
-            "held": "; ".join(self.held) or "-",
+            "taken (UTC)": f"{self.taken:%Y-%m-%d %H:%M:%S}",
         }
 
 
