@@ -111,7 +111,7 @@ def test_a_second_person_reads_the_plan_refuses_it_and_approves_another(
     )
     # A flow runs in a thread of its own here: the browser keeps this one.
     with second_person(chromium_path, tmp_path / "pages") as (screen, address), ThreadPoolExecutor(1) as pool:
-        running = pool.submit(replace, approval=True)
+        running = pool.submit(replace, approval=True, approval_minutes=3)
         run = paused(running)
         form = open_form(screen, f"{address}/{run.id}")
         check_form(form, words)
@@ -125,7 +125,7 @@ def test_a_second_person_reads_the_plan_refuses_it_and_approves_another(
         expect(screen.get_by_text("this restore was refused (by='Ada (not tonight)')").first).to_be_visible()
         screen.screenshot(path=tmp_path / "refused.png")
 
-        running = pool.submit(replace, approval=True)
+        running = pool.submit(replace, approval=True, approval_minutes=3)
         form = open_form(screen, f"{address}/{paused(running).id}")
         decide(form, "approve", name="Ada *L*\n", comment="case 42")
         approved = running.result(_PATIENCE_SECONDS)
