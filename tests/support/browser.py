@@ -54,11 +54,13 @@ class Visit:
         page: Of a private window.
         asked: Addresses of all requests.
         stopped: Addresses of those that were not let through.
+        said: What was said on its console, such as the refusal of what its own policy forbids.
     """
 
     page: Page
     asked: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -87,5 +89,6 @@ def visit(
                 route.abort()
 
         window.route("**/*", pass_on)
+        seen.page.on("console", lambda message: seen.said.append(message.text))
         seen.page.goto(address)
         yield seen
