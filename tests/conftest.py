@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
+from playwright.sync_api import Browser
 from pymongo import MongoClient
 
 from deployments import embedded
+from tests.support.browser import NAMES, chromium, find_chromium
 from tests.support.quick import services_read_once
 
 
@@ -99,3 +101,19 @@ def mongorestore() -> Path:
 @pytest.fixture(scope="session")
 def age() -> Path:
     return _official_tool("age")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Ask for it before anything is started for the sake of a browser."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip(f"{NAMES[0]} is not on PATH; Debian and Ubuntu have it: apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """Chromium, for a module: no flow can be called in this process, and no block saved, while it is open."""
+    with chromium(chromium_path) as held:
+        yield held

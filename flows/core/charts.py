@@ -19,7 +19,7 @@ from flows.core.report import format_bytes, format_duration
 
 # As wide as a phone: the text stays readable there, and a larger screen enlarges all of it.
 _WIDTH, _HEIGHT = 360, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 14, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 10, 14, 30
 _INK, _GRID, _GOOD, _BAD, _PAPER = "#1a1a1a", "#d0d0d0", "#0b5c8a", "#b3261e", "#ffffff"
 _CELL = 30
 _WEEK = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
@@ -37,9 +37,9 @@ class Point:
 class Mark(Enum):
     """How a day is drawn."""
 
-    FULL = "filled: a good backup"
-    KNOWN = "outlined: one that is removed or damaged"
-    GAP = "dashed: none is known"
+    FULL = "Filled: a backup is listed, and nothing is known against it"
+    KNOWN = "Outlined: a backup was taken, and is no longer listed or has a problem"
+    GAP = "Dashed: no backup is known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _bar(x: float, y: float, floor: float, *, good: bool) -> str:
         if good
         else f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8" stroke="{colour}" stroke-width="2.4"/>'
     )
-    return f'<path d="M{x:.1f} {floor}V{y:.1f}" stroke="{colour}" stroke-width="1.6" stroke-opacity="0.55"/>{mark}'
+    return f'<path d="M{x:.1f} {floor}V{y:.1f}" stroke="{colour}" stroke-width="1.6" stroke-opacity="0.7"/>{mark}'
 
 
 def _described(points: Sequence[Point], scale: Scale) -> str:
@@ -146,7 +146,7 @@ def _described(points: Sequence[Point], scale: Scale) -> str:
     bad = sum(not point.good for point in points)
     return (
         f"{len(points)} values: smallest {scale.label(min(values))}, largest {scale.label(max(values))}, "
-        f"newest {scale.label(values[-1])}; {bad} of a failed run, drawn as a cross."
+        f"newest {scale.label(values[-1])}; {bad} failed or with a problem, drawn as a cross."
     )
 
 
@@ -178,8 +178,9 @@ def _month(name: str, title: str, year: int, month: int, days: Mapping[date, Day
                 parts.append(_day(column * _CELL, 38 + row * _CELL, day, days[day]))
                 counts[days[day].mark] += 1
     told = (
-        f"{counts[Mark.FULL]} days with a good backup, {counts[Mark.KNOWN]} with one that is removed or damaged, "
-        f"{counts[Mark.GAP]} without a known backup. The table of days has each of them."
+        f"{counts[Mark.FULL]} days with a listed backup that nothing is known against, {counts[Mark.KNOWN]} with one "
+        f"that is no longer listed or has a problem, {counts[Mark.GAP]} without a known backup. The table of days has "
+        "each of them."
     )
     return _svg(name, f"{title}, {label}", told, parts, width=7 * _CELL, height=40 + len(weeks) * _CELL)
 
@@ -194,13 +195,13 @@ def _day(left: int, top: int, day: date, what: Day) -> str:
         f'<rect x="{left + 1.5}" y="{top + 1.5}" width="{_CELL - 3}" height="{_CELL - 3}" rx="3" fill="{fill}" '
         f'stroke="{stroke}" stroke-width="1.5"{dashes}/>'
     )
-    number = _text(left + _CELL / 2, top + (13 if what.note else 19), str(day.day), anchor="middle", ink=ink)
-    note = _text(left + _CELL / 2, top + 24, what.note, anchor="middle", ink=ink, size=9) if what.note else ""
+    number = _text(left + _CELL / 2, top + (13 if what.note else 20), str(day.day), anchor="middle", ink=ink)
+    note = _text(left + _CELL / 2, top + 25, what.note, anchor="middle", ink=ink, size=10) if what.note else ""
     return f"<g><title>{day}: {html_text(what.tells)}</title>{box}{number}{note}</g>"
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", ink: str = _INK, size: int = 11, bold: bool = False
+    x: float, y: float, text: str, *, anchor: str = "start", ink: str = _INK, size: int = 12, bold: bool = False
 ) -> str:
     style = f'font-size="{size}" fill="{ink}"' + (' font-weight="bold"' if bold else "")
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {style}>{html_text(text)}</text>'

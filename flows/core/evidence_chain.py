@@ -105,7 +105,9 @@ class ChainReport:
             many += "; whoever can write to the bucket can make up the others"
         if not self.trusted:
             return f"{many}, and nobody was told whom to trust: compare the signers with those that you know"
-        return f"{many}, trusted signers were given"
+        if self.faults:
+            return f"{many}; what no trusted signer signed is a fault"
+        return f"{many}, all by trusted signers"
 
     def check(self) -> None:
         """Fail where anything is wrong.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flows.core.charts import Mark, calendar, chart
-from flows.core.evidence_markdown import HOW_TO_PROVE, MOST_ROWS, SIGNS, sections
+from flows.core.evidence_markdown import HOW_TO_PROVE, MOST_ROWS, SIGNS, WHAT_THE_HEAD_TELLS, sections
 from flows.core.evidence_report import Control, EvidenceReport, Status
 from flows.core.evidence_tables import FAILED, Rows, calendar_days, moment, ranges, series, summary_rows, verdict
 from flows.core.markup import html_text
@@ -13,7 +13,7 @@ from flows.core.report import format_count
 
 _CLASSES = {Status.SHOWN: "good", Status.PARTLY: "some", Status.NOT_SHOWN: "bad"}
 _CONTROLS, _CHARTS, _CALENDAR = "What is shown, by GDPR Article 32", "Charts", "Calendar of backups"
-_SHORT = 20  # letters of a value that is not broken: a time, the id of a backup
+_SHORT = 21  # letters of a value that is not broken: a time with its zone, the id of a backup
 _LONG = 24  # letters of a word that may be broken anywhere: a hash
 _STYLE = """
 :root { color-scheme: light; }
@@ -39,24 +39,27 @@ dt { font-size: .9rem; } dd { margin: 0; font-weight: bold; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { font-weight: bold; } figcaption span { font-weight: normal; }
 svg { display: block; width: 100%; height: auto; max-width: 34rem; }
-.months { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; } .months svg { width: 15rem; }
+.months { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; } .months svg { width: 18rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .5rem; border-bottom: 1px solid #767676; }
 tbody th { font-weight: normal; }
-@media (max-width: 48rem) {
+@media screen and (max-width: 62rem) {
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table, tbody, tr, th, td { display: block; }
-  tr { border: 1px solid #767676; border-radius: .25rem; margin: .5rem 0; padding: .25rem .5rem; }
+  table, tbody, th, td { display: block; }
+  tr { display: flex; flex-wrap: wrap; column-gap: 1rem; border: 1px solid #767676; border-radius: .25rem;
+    margin: .5rem 0; padding: .25rem .5rem; }
   th, td { border: 0; padding: .1rem 0; }
   th::before, td::before { content: attr(data-label) ": "; font-weight: bold; }
 }
+@page { margin: 14mm; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
   .box, .tiles div, figure, tr, .months svg { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, h2 + p { break-after: avoid; }
+  .charts { grid-template-columns: 1fr 1fr; }
   svg, .box { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  table { font-size: 8pt; }
+  table { font-size: 8pt; } th, td { padding: .2rem .25rem; }
 }
 """
 
@@ -79,7 +82,7 @@ def report_html(report: EvidenceReport) -> str:
         _heading(_CONTROLS),
         *map(_control, report.controls),
         _heading(_CHARTS),
-        "<p>The numbers behind the charts are in the tables below. A cross is a failed run.</p>",
+        "<p>The tables below have the numbers. A cross is a failed run, or a backup with a problem.</p>",
         *_charts(report),
         *_calendar(report),
         *(_section(name, rows) for name, rows in sections(report)),
@@ -124,7 +127,7 @@ def _chain(report: EvidenceReport) -> Iterable[str]:
     yield f"<p>Signatures: {html_text(chain.signatures)}.</p>"
     for signer, number in chain.signers:
         yield f"<p>{format_count(number)} by <code>{html_text(signer)}</code></p>"
-    yield f"<p>Head: {head}</p>"
+    yield f"<p>Head: {head}. {WHAT_THE_HEAD_TELLS}</p>"
     if report.left_out:
         yield f"<p>{report.left_out} records of this period cannot be relied on, and count for nothing here.</p>"
     yield "</section>"
@@ -153,8 +156,8 @@ def _charts(report: EvidenceReport) -> Iterable[str]:
 
 
 def _calendar(report: EvidenceReport) -> Iterable[str]:
-    signs = "; ".join(mark.value for mark in Mark)
-    yield f"{_heading(_CALENDAR)}<p>Days {signs}. D is a day with a drill, ✕ one with a failed run.</p>"
+    signs = ". ".join(mark.value for mark in Mark)
+    yield f"{_heading(_CALENDAR)}<p>{signs}. D: a drill was run. ✕: a drill or a verification failed.</p>"
     yield f'<div class="months">{"".join(calendar("day", "Backups", calendar_days(report)))}</div>'
 
 

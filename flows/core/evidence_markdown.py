@@ -34,6 +34,10 @@ HOW_TO_PROVE = (
     "Everybody who can read the bucket can prove this without Prefect's database: "
     "`python -m flows evidence verify`, with the head above as `--expect-head` to see that nothing was cut off since."
 )
+WHAT_THE_HEAD_TELLS = (
+    "Note it where nobody who can write to the bucket can change it: only a head that was noted tells whether newer "
+    "records were cut off."
+)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -64,7 +68,7 @@ def _chain_lines(chain: ChainReport) -> list[str]:
             for signer, number in chain.signers
         ]
         lines.append(table(rows))
-    lines.append(f"Head: {head_text(chain.head)}. Note it where nobody who can write to the bucket can change it.")
+    lines.append(f"Head: {head_text(chain.head)}. {WHAT_THE_HEAD_TELLS}")
     return lines
 
 
@@ -125,7 +129,7 @@ def record_page(chained: ChainedRecord) -> str:
         table(backups),
         "## In the chain of evidence",
         f"Record {chained.sequence}, {markdown_text(signer)}, SHA-256 `{chained.sha256}`: the head of the chain now. "
-        "Note it where nobody who can write to the bucket can change it.",
+        f"{WHAT_THE_HEAD_TELLS}",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -176,8 +176,8 @@ def backup_rows(report: EvidenceReport) -> Rows:
             "in the store": "listed" if item.listed else "no longer listed",
             "stored": format_bytes(item.stored_bytes),
             "read again": share(item.read_bytes, item.stored_bytes),
-            "verified": when(item.verified),
-            "drilled": when(item.drilled),
+            "verification passed": when(item.verified),
+            "drill passed": when(item.drilled),
             "problem": item.damage or "-",
         }
         for item in report.backups
@@ -212,12 +212,9 @@ def calendar_days(report: EvidenceReport) -> dict[date, Day]:
 
 def _day(backups: list[KnownBackup], records: list[EvidenceRecord]) -> Day:
     good = [item for item in backups if item.listed and not item.damage]
-    tells = [f"{len(good)} good backups listed" if len(good) != 1 else "a good backup listed"] if good else []
     removed, damaged = sum(not item.listed for item in backups), sum(bool(item.damage) for item in backups)
-    if removed:
-        tells.append(f"{removed} no longer listed")
-    if damaged:
-        tells.append(f"{damaged} with a problem")
+    counted = ((len(good), "listed"), (removed, "no longer listed"), (damaged, "with a problem"))
+    tells = [f"{'a backup' if count == 1 else f'{count} backups'} {what}" for count, what in counted if count]
     if not backups:
         tells.append("no backup known")
     drills = [record for record in records if record.kind is EvidenceKind.DRILL]

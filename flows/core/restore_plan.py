@@ -88,6 +88,7 @@ class RestorePlan:
     segments: tuple[SegmentRecord, ...]
     users: tuple[Namespace, ...]  # the archives' names of users and roles that will be merged
     target: str = ""  # what the operator should know of the server
+    address: str = ""  # host and port that will be written to
     own_source: bool = False  # the target is the MongoDB that the backup was taken of
     warnings: tuple[str, ...] = ()
     duplicates: Duplicates = Duplicates.KEEP

@@ -11,6 +11,7 @@ from flows.core.access import Access
 from flows.core.index import BackupFacts
 from flows.core.keys import backup_time
 from flows.core.manifest import Manifest
+from flows.core.markup import markdown_text
 from flows.core.proof import NamespaceProof
 from flows.core.report import format_bytes, format_count, format_duration, markdown_table
 from flows.core.restore_plan import Action, RestoreItem, RestorePlan
@@ -265,7 +266,7 @@ def restore_page(
         f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",
         f"* **{done}**",
-        f"* **Target**: {plan.target}"
+        f"* **Target**: {plan.target} at `{plan.address}`"
         + ("; **the very MongoDB that was backed up**, which takes `into_source`" if plan.own_source else ""),
         f"* **Age of the data**: {format_duration(age)}",
         *access.lines(manifest),
@@ -328,7 +329,7 @@ def restore_report(
         begun: When the plan was made; the age of the data counts from here.
         ended: When the last comparison was done.
         by: Who started the run, and where it ran.
-        approved: Who approved it; empty where nobody was asked.
+        approved: The name that whoever approved it gave, and the comment; empty where nobody was asked.
         kept: Plan and id of the backup of what was overwritten; empty where there is none.
         access: Who signed the backup, and what opened it.
         maintenance: The section about the maintenance window; empty where there is none.
@@ -362,7 +363,7 @@ def restore_report(
         *(f"* **Warning**: {warning}" for warning in manifest.warnings),
         *([f"* **What was there before** is kept as {kept}"] if kept else []),
         f"* **Started**: {begun:%Y-%m-%d %H:%M:%S} UTC by {by}",
-        *([f"* **Approved** by {approved}"] if approved else []),
+        *([f"* **Approved** under the name {markdown_text(approved)}"] if approved else []),
         "",
         markdown_table(
             [

@@ -60,7 +60,13 @@ def plan_target(target: MongoTarget, manifest: Manifest, request: RestoreRequest
         for item in plan.items
         for rule in expiries(loads_metadata(item.record.metadata))
     )
-    return dataclasses.replace(plan, target=described, own_source=own_source, warnings=notes + plan.warnings + expiring)
+    return dataclasses.replace(
+        plan,
+        target=described,
+        address=target.address(),
+        own_source=own_source,
+        warnings=notes + plan.warnings + expiring,
+    )
 
 
 def _check_uuids(plan: RestorePlan, found: Iterable[Existing]) -> None:

@@ -82,6 +82,12 @@ class MongoTarget:
             )
         return identity
 
+    def address(self) -> str:
+        """Host and port of the primary, as the connection string or its replica set names it."""
+        with mongo_errors(TARGET):
+            found = self._client.address
+        return f"{found[0]}:{found[1]}" if found else "an unknown address"
+
     def existing(self, databases: Iterable[str]) -> list[Existing]:
         """List what the target has in some databases, MongoDB's own collections aside."""
         found = []

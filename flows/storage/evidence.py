@@ -22,8 +22,9 @@ from flows.core.evidence import (
     report_key,
 )
 from flows.core.evidence_chain import ChainCheck, ChainReport
+from flows.core.evidence_gathering import Gathering
 from flows.core.evidence_html import report_html
-from flows.core.evidence_report import EvidenceReport, Gathering, Period
+from flows.core.evidence_report import EvidenceReport, Period
 from flows.core.keys import is_folder
 from flows.core.signing import SigningKey
 from flows.storage.memory import MemoryStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
 
@@ -13,7 +13,8 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from flows.core.errors import Refused
-from flows.core.report import format_duration
+from flows.core.markup import visible
+from flows.core.report import format_duration, format_time
 
 logger = logging.getLogger(__name__)
 
@@ -30,26 +31,34 @@ class Decision(StrEnum):
 class Approval(RunInput):
     """The form that the Prefect UI shows when a paused restore is resumed."""
 
-    decision: Decision = Field(description="Whether this restore may go on as planned.")
-    name: str = Field(min_length=2, description="Your name; it goes into the report.")
-    comment: str = Field(default="", description="For the report.")
+    decision: Decision = Field(
+        description="Approve: the restore begins. Refuse: the run ends, and nothing is written. "
+        "The button below sends either of them."
+    )
+    # The UI has fields of several lines only: blanks and line breaks around a name are none of it.
+    name: str = Field(min_length=2, pattern=r"\S", description="Your name. It goes into the report.")
+    comment: str = Field(default="", description="Why. It goes into the report too.")
 
 
-def wait_for_approval(page: str, *, patience: timedelta) -> str:
+def wait_for_approval(page: str, *, until: datetime, patience: timedelta) -> str:
     """Pause this flow run until somebody resumes it with a decision; its process waits meanwhile.
 
     Args:
         page: What is to be decided, as Markdown; the form shows it.
+        until: When the patience ends, for people, aware.
         patience: How long to wait.
 
     Returns:
-        Who approved, and the comment.
+        Under which name it was approved, and the comment.
 
     Raises:
         Refused: Somebody refused, or nobody decided in time.
     """
-    length = format_duration(patience)
-    logger.info("waiting up to %s for an approval: resume this run in the Prefect UI", length)
+    logger.info(
+        "waiting until %s for an approval: a second person opens this run in the Prefect UI, chooses Resume at the "
+        "top right, or in the menu ⋮ there, reads the plan, and approves or refuses",
+        format_time(until),
+    )
     form = Approval.with_initial_data(description=page)
     try:
         answer = cast(
@@ -62,10 +71,11 @@ def wait_for_approval(page: str, *, patience: timedelta) -> str:
         raise Refused(
             "nobody approved this restore in time",
             hint="Nothing has been written. Start it again when somebody can decide.",
-            waited=length,
+            waited=format_duration(patience),
         ) from error
-    said = f"{answer.name} ({answer.comment})" if answer.comment else answer.name
+    name, comment = visible(answer.name), visible(answer.comment)
+    said = f"{name} ({comment})" if comment else name
     if answer.decision is Decision.REFUSE:
         raise Refused("this restore was refused", hint="Nothing has been written.", by=said)
-    logger.info("approved by %s", said)
+    logger.info("approved under the name %s", said)
     return said

@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect.futures import PrefectFuture
 
+from flows.core.approval_page import approval_page
 from flows.core.compress import Compression
 from flows.core.errors import BackupError, Refused
 from flows.core.keys import backup_id
@@ -115,15 +116,14 @@ def carry_out(
         kept=bool(precautions.safety_plan), encrypted=job.access.encrypts(job.manifest)
     )
 
-    def show(done: str, title: str, steps: Sequence[StepResult] = ()) -> str:
+    def show(done: str, title: str, steps: Sequence[StepResult] = ()) -> None:
         section = maintenance_section(procedure, steps)
         text = restore_page(plan, job.manifest, now=begun, done=done, access=job.access, maintenance=section)
         publish_page(page, text, title)
-        return text
 
     for warning in plan.warnings:
         logger.warning("%s", warning)
-    shown = show("Plan: nothing has been written", "Restore plan")
+    show("Plan: nothing has been written", "Restore plan")
     if dry_run:
         return Restored(plan, (datetime.now(UTC) - begun).total_seconds())
     plan.check_free()
@@ -132,7 +132,20 @@ def carry_out(
     plan.check_confirmation(precautions.confirm)
     approved = ""
     if precautions.approval is not None:
-        approved = wait_for_approval(shown, patience=precautions.approval)
+        asked = datetime.now(UTC)
+        until = asked + precautions.approval
+        question = approval_page(
+            plan,
+            job.manifest,
+            now=asked,
+            until=until,
+            by=started_by(),
+            page=page,
+            access=job.access,
+            procedure=procedure,
+            safety_plan=precautions.safety_plan,
+        )
+        approved = wait_for_approval(question, until=until, patience=precautions.approval)
         begun = datetime.now(UTC)  # the time to recover is not that of the person
         plan.check_unchanged(plan_restore_into(job, request, now=begun))
     run.spool.require(0 if archive else sum(sorted(s.bytes for s in plan.segments)[-manner.in_flight :]))

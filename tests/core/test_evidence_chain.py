@@ -86,8 +86,7 @@ def test_an_unsigned_chain_is_called_so() -> None:
     assert proved(stored).signatures.startswith("3 of 4 records are signed; whoever can write to the bucket can make")
     assert "nobody was told whom to trust" in proved(built(key=KEY)).signatures
     assert (
-        proved(built(key=KEY), trusted=(KEY.public,)).signatures
-        == "7 of 7 records are signed, trusted signers were given"
+        proved(built(key=KEY), trusted=(KEY.public,)).signatures == "7 of 7 records are signed, all by trusted signers"
     )
 
 

@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from flows.core.evidence import EvidenceKind
 from flows.core.evidence_html import report_html
 from flows.core.evidence_markdown import report_markdown
 from flows.core.evidence_report import EvidenceReport, Period, Status
-from flows.storage.evidence import gather
+from flows.storage.evidence import append, gather
 from flows.storage.memory import MemoryStore
-from tests.support.evidence import KEY, history
+from tests.support.evidence import KEY, history, record
 from tests.support.samples import STARTED
 
 HOSTILE = "<img src=//x onerror=alert(1)>|`[a](javascript:b)\u202e"
@@ -81,3 +82,25 @@ def test_the_document_says_what_was_not_shown(report: EvidenceReport) -> None:
     html = report_html(report)
     assert "the content digest is another one" in html
     assert "2026-03-17" in html  # a night of the gap
+
+
+@pytest.mark.parametrize(
+    ("drills", "verifications", "status", "lacks"),
+    [
+        (0, 0, Status.NOT_SHOWN, "No drill was recorded in the period."),
+        (1, 1, Status.PARTLY, "One drill in the period is a test, and no regular one."),
+        (2, 1, Status.PARTLY, "One verification in the period is a test, and no regular one."),
+        (2, 2, Status.SHOWN, "Which interval is regular enough is for the controller to say."),
+    ],
+)
+def test_a_single_test_is_not_called_regular(drills: int, verifications: int, status: Status, lacks: str) -> None:
+    store = MemoryStore()
+    kinds = [EvidenceKind.DRILL] * drills + [EvidenceKind.VERIFICATION] * verifications
+    for number, kind in enumerate(kinds):
+        at = STARTED + timedelta(hours=number)
+        append(store, "mpg", record(kind, at=at), KEY, now=at)
+    now = STARTED + timedelta(days=1)
+    made = gather(store, "mpg", Period.of(None, None, ZoneInfo("UTC"), now=now), by="Ada", now=now, trusted=[])
+    (testing,) = [control for control in made.controls if control.name == "Resilience testing"]
+    assert testing.status is status
+    assert lacks in testing.lacks
