@@ -131,7 +131,7 @@ class BackupVerification:
                     "got": finding.got,
                     "damage": finding.damage,
                 }
-                for finding in self.findings
+                for finding in (found.for_store for found in self.findings)
             ],
             "not_checked": list(opened.not_checked),
             "warnings": list(self.warnings),
@@ -260,7 +260,7 @@ class VerifyReport:
         found = [
             evidence.Finding(f.what, one.backup, f.key, f.namespace, f.offset, f.expected, f.got)
             for one in self.backups
-            for f in one.findings
+            for f in (finding.for_store for finding in one.findings)
         ]
         if self.stopped:
             found.append(evidence.Finding(f"not all that was due was read: {self.stopped}"))

@@ -230,7 +230,7 @@ def verify_stored(
     if second.findings:
         return second
     return dataclasses.replace(
-        second, warning=f"was found sound when it was read a second time; first: {first.findings[0]}"
+        second, warning=f"was found sound when it was read a second time; first: {first.findings[0].for_store}"
     )
 
 
