@@ -222,8 +222,9 @@ def backup_page(manifest: Manifest, *, stores: Sequence[str] = (), lost: Mapping
 
 
 def _encrypted_by_store(manifest: Manifest) -> str:
-    ways = {segment.store_encryption for segment in manifest.segments}
-    return " and ".join(sorted(way or "it does not say" for way in ways)) or "nothing was stored"
+    ways = {(segment.store_encryption or "it does not say", segment.store_key) for segment in manifest.segments}
+    said = (f"{way} with the key `{key}`" if key else way for way, key in sorted(ways))
+    return " and ".join(said) or "nothing was stored"
 
 
 def _consistency(manifest: Manifest) -> str:

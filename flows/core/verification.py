@@ -103,7 +103,7 @@ class SegmentCheck:
     bson_bytes: int = 0
     walked: int = 0  # documents that were walked to their innermost element
     findings: tuple[Finding, ...] = ()
-    warning: str = ""  # what a first reading found, and a second one did not
+    warning: str = ""  # what is no damage: found at first and not again, or not encrypted by the store as it was asked
 
 
 def verify_segment(

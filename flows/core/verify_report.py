@@ -67,8 +67,15 @@ class BackupVerification:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was found at first, and not when it was read again."""
-        return tuple(f"{check.name} {check.warning}" for check in self.checks if check.warning)
+        """What is no damage, one line for all objects of which the same is said."""
+        names: dict[str, list[str]] = {}
+        for check in self.checks:
+            if check.warning:
+                names.setdefault(check.warning, []).append(check.name)
+        return tuple(
+            f"{first} {said}" + (f"; so {'is' if len(more) == 1 else 'are'} {len(more)} more" if more else "")
+            for said, (first, *more) in names.items()
+        )
 
     @property
     def outcome(self) -> Outcome:

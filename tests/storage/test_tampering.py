@@ -127,6 +127,7 @@ UNPROTECTED = {
     "segments[].archive_bytes",
     "segments[].confirmed",
     "segments[].store_encryption",
+    "segments[].store_key",
     "identity",
     "signature",
 }

@@ -1,4 +1,4 @@
-"""What a verification writes into the store tells nothing that the backup hides."""
+"""Encryption and verifications: what they write into the store tells nothing that the backup hides."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 from flows.core.canonical import canonical, plain
 from flows.core.encryption import Identities
 from flows.core.errors import BackupDamaged
+from flows.core.results import Outcome
 from flows.core.verification import NOT_SHOWN, Walk
 from flows.core.verify_report import VerifyReport
+from flows.storage.memory import MemoryStore
 from tests.support.protected import INVOICES, unsigned
 from tests.support.verifications import ALICE, NOW, OPEN, OPERATOR, SEALED, Scene, scene_of, verify
 
@@ -45,6 +47,24 @@ def test_an_intruder_learns_no_options_and_indexes_from_what_is_found(tmp_path: 
     assert "abab" in report.page()
     with pytest.raises(BackupDamaged):
         report.check()
+
+
+def test_what_the_store_does_not_encrypt_as_asked_is_told_and_no_damage(tmp_path: Path) -> None:
+    """Such as what was written anew, or before its block asked for it."""
+    scene = scene_of(SEALED, tmp_path)
+
+    class Forgetful(MemoryStore):
+        def encryption_gap(self, key: str) -> str:
+            return "" if key == scene.key(1) else "expected sse-kms, got none"
+
+    store = Forgetful()
+    vars(store).update(vars(scene.store))
+    (found,) = verify(store, backup=scene.backup.backup)
+    assert found.outcome is Outcome.SOUND
+    assert found.warnings == (
+        f"{scene.backup.segments[0].name} is not encrypted by the store as its block asks: expected sse-kms, got none; "
+        "so is 1 more",
+    )
 
 
 def test_of_an_open_backup_all_is_told(tmp_path: Path) -> None:
