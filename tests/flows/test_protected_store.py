@@ -124,6 +124,14 @@ def test_a_backup_is_locked_and_encrypted_and_pruning_says_what_it_leaves(invoic
     assert by_hand.value.findings == ()
     assert "* **Finding**: none" in page(by_hand.id)
 
+    # Where the block does not say for how long, retention does.
+    vault.block.model_copy(update={"lock_days": None}).save("vault", overwrite=True)
+    as_kept = backup(store="vault", databases=[invoices], retention=Retention(days=2, at_least=1))
+    lock = vault.open().lock(as_kept.backup)
+    assert lock is not None
+    assert lock.until == backup_time(as_kept.backup) + timedelta(days=2)
+    assert as_kept.stores[0].findings == ()
+
 
 def test_garbage_that_is_locked_is_a_finding_of_every_prune(vault: Vault) -> None:
     store = vault.block.open()
