@@ -235,9 +235,11 @@ def _consistency(manifest: Manifest) -> str:
 
 
 def _encrypted(manifest: Manifest) -> str:
-    if manifest.identity is not None:
-        return "with a passphrase"
-    return "to " + ", ".join(f"`{name}`" for name in manifest.recipients) if manifest.recipients else "no"
+    if not manifest.recipients:
+        return "no"
+    to = "with a passphrase" if manifest.identity else "to " + ", ".join(f"`{name}`" for name in manifest.recipients)
+    # Where a backup is taken there are no secret keys, so nothing has opened it yet.
+    return f"{to}; that it can be opened is shown by `verify` with identities"
 
 
 def _signed(manifest: Manifest) -> str:
