@@ -18,6 +18,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from blocks.form import choice
 from flows.core.checks import CheckLine
 from flows.core.errors import ConfigurationError
+from flows.core.retention import RetentionPolicy
+from flows.storage.assumed_role import assume_role
 from flows.storage.options import StoreOptions
 from flows.storage.probe import check_store, probe_store
 from flows.storage.profiles import profile
@@ -98,7 +100,7 @@ class BackupStore(Block):
     lock: Annotated[ObjectLock, choice(ObjectLock)] = Field(
         default=ObjectLock.NONE,
         title="Object Lock",
-        description="Nobody deletes a new backup for `lock_days`, not even with these credentials. "
+        description="Nobody deletes a new backup for some days, not even with these credentials. "
         "In governance mode people with a special right still can. The bucket needs Object Lock.",
     )
     lock_days: int | None = Field(
@@ -106,8 +108,9 @@ class BackupStore(Block):
         ge=1,
         le=36_500,
         title="Days of the lock",
-        description="For how many days a backup is locked. Pruning renews it for backups that stay, and never removes "
-        "one that is locked: choose no more than the days of retention.",
+        description="For how many days a backup is locked. Empty: as many as the `days` of its retention, or 7 where "
+        "that has none. Pruning renews it for backups that stay, and never removes one that is locked: choose no more "
+        "than the days of retention.",
     )
     encryption: Annotated[Encryption, choice(Encryption)] = Field(
         default=Encryption.NONE,
@@ -135,8 +138,8 @@ class BackupStore(Block):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if (self.lock is ObjectLock.NONE) != (self.lock_days is None):
-            raise ValueError("lock and lock_days go together")
+        if self.lock is ObjectLock.NONE and self.lock_days is not None:
+            raise ValueError("lock_days without lock does nothing: leave it out, or set lock too")
         try:
             self._options().check(profile(self.provider.value))
         except ConfigurationError as error:
@@ -158,9 +161,20 @@ class BackupStore(Block):
             lock=self.lock.value,
         )
 
-    def lock_until(self, moment: datetime) -> datetime | None:
-        """Until when a backup that began at a moment (aware) is to be locked; None where nothing is."""
-        return moment + timedelta(days=self.lock_days) if self.lock_days is not None else None
+    def days_of_lock(self, kept: int | None) -> int | None:
+        """For how many days a backup is locked; None where nothing is.
+
+        Args:
+            kept: `days` of its retention; None or 0 where there is no such rule.
+        """
+        if self.lock is ObjectLock.NONE:
+            return None
+        return self.lock_days or kept or RetentionPolicy().days
+
+    def lock_until(self, moment: datetime, kept: int | None = None) -> datetime | None:
+        """Until when what was made at a moment (aware) is to be locked; None where nothing is. `kept`: as above."""
+        days = self.days_of_lock(kept)
+        return moment + timedelta(days=days) if days is not None else None
 
     def open(self) -> S3Store:
         """Open the store. Call it inside the task that uses it: clients do not travel to other processes.
@@ -180,14 +194,20 @@ class BackupStore(Block):
         config = client_config(chosen)
         if given.get("config") is not None:
             config = config.merge(given["config"])
-        arguments = {
-            **given,
-            "config": config,
-            "region_name": self.region or self.credentials.region_name or chosen.region,
-        }
+        region = self.region or self.credentials.region_name or chosen.region
+        arguments = {**given, "config": config, "region_name": region}
         if self.endpoint:
             arguments["endpoint_url"] = self.endpoint
-        return self.credentials.get_boto3_session().client("s3", **arguments)
+        return self._session(region).client("s3", **arguments)
+
+    def _session(self, region: str) -> Any:
+        credentials = self.credentials
+        if not isinstance(credentials, AwsCredentials) or not credentials.assume_role_arn:
+            return credentials.get_boto3_session()
+        # The session that this would give has credentials that end after an hour, and a backup may take longer.
+        base = credentials.model_copy(update={"assume_role_arn": None}).get_boto3_session()
+        more = credentials.assume_role_kwargs.get_params_override()
+        return assume_role(base, credentials.assume_role_arn, more, region=region)
 
     def check(self) -> list[CheckLine]:
         """Say whether backups could be kept here, and why not: lists, writes, reads and deletes one small object."""

@@ -76,7 +76,7 @@ def backup(
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
     keeping = retention_by_store(store, retention, stores or [])
     origin = load_block(MongoDBSource, source)
-    destinations = load_destinations(keeping)
+    destinations = load_destinations(keeping, keeping)
     protection = load_block(BackupEncryption, encryption).open() if encryption else Protection()
     with hold_plan(plan, overlap), open_run() as run:
         job = BackupJob(run.id, plan, backup_id(datetime.now(UTC)), origin, destinations, compression, protection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,7 @@ from flows.core.archive import is_users
 from flows.core.errors import (
     BackupError,
     BackupNotFound,
+    DefinitionsDiffer,
     FormatError,
     IntegrityError,
     ObjectMissing,
@@ -26,6 +28,7 @@ from flows.core.proof import NamespaceProof, differences_of_metadata
 from flows.core.restore_plan import RestoreItem
 from flows.core.source import Kind, SourceIdentity
 from flows.core.ttl import held
+from flows.core.verification import NOT_SHOWN
 
 _LONGEST_DATABASE = 63  # [bytes]
 _SHOWN = 500  # [characters] of an option or index in a finding
@@ -39,6 +42,22 @@ class Rule(StrEnum):
     OLDEST = "oldest"
     RANDOM = "random"
     IN_TURN = "in-turn"
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionFinding(Finding):
+    """An option or index that is not as it should be. Of an encrypted backup people may know it, and not the store."""
+
+    @property
+    def for_store(self) -> Finding:
+        """The same without what it is."""
+        what = "options and indexes are not as in the manifest"
+        return Finding(what, self.backup, self.key, self.namespace, self.offset, NOT_SHOWN, NOT_SHOWN)
+
+
+def for_store(findings: Iterable[Finding], *, encrypted: bool) -> list[Finding]:
+    """Findings as they are kept in the store, where more people read than have a key."""
+    return [found.for_store if encrypted and isinstance(found, DefinitionFinding) else found for found in findings]
 
 
 def choose_backup(
@@ -196,7 +215,7 @@ def _metadata(namespace: str, wanted: CollectionMetadata, there: CollectionMetad
         what = "options and indexes could not be listed and compared"
         return [Finding(what, namespace=namespace, expected="the user may list them", got="it may not")]
     return [
-        Finding(
+        DefinitionFinding(
             str(difference),
             namespace=namespace,
             expected=_shown(wanted, difference.what, difference.name),
@@ -230,7 +249,8 @@ def finding_of(error: BackupError, backup: str) -> Finding:
     error = _cause(error)
     facts = error.facts
     offset = facts.get("offset")
-    return Finding(
+    kind = DefinitionFinding if isinstance(error, DefinitionsDiffer) else Finding
+    return kind(
         error.message,
         backup=backup,
         key=str(facts.get("key", facts.get("segment", ""))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from flows.core.drill import for_store
 from flows.core.drill_checks import CheckResult, check_rows
 from flows.core.errors import DrillFailed
 from flows.core.evidence import (
@@ -92,7 +93,7 @@ class DrillReport:
 
     def record(self) -> EvidenceRecord:
         """The same for the chain of evidence."""
-        findings, left_out = limited(self.findings)
+        findings, left_out = limited(for_store(self.findings, encrypted=self.backed_up.encrypted))
         rpo = self.rpo_seconds
         return EvidenceRecord(
             kind=EvidenceKind.DRILL,

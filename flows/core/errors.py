@@ -158,6 +158,12 @@ class IntegrityError(BackupError):
     code = "integrity"
 
 
+class DefinitionsDiffer(IntegrityError):
+    """Options or indexes are not the recorded ones; `expected` and `got` may be encrypted in the store."""
+
+    code = "definitions-differ"
+
+
 class RestoreDiffers(IntegrityError):
     """A restore has come to its end, and the target is not what the manifest says."""
 

@@ -66,6 +66,7 @@ class SegmentRecord:
     confirmed: str  # how the store proved that it holds these bytes: "store checksum" or "read back"
     entries: tuple[SegmentEntry, ...]
     store_encryption: str = ""  # `sse-s3`, `sse-kms` or `sse-c` as the store said after the upload; empty: it said none
+    store_key: str = ""  # with which key: for `sse-kms` its ARN, for `sse-c` its MD5 in base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,7 @@ def _segment(item: Fields) -> SegmentRecord:
         confirmed=item.text("confirmed"),
         entries=tuple(_entry(entry) for entry in item.items("entries")),
         store_encryption=item.text_if_there("store_encryption"),
+        store_key=item.text_if_there("store_key"),
     )
     suffix = ARCHIVE_SUFFIXES.get(record.compression, "") + (ENCRYPTED_SUFFIX if record.recipients else "")
     if f".{record.name.partition('.')[2]}" != suffix:

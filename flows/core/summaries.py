@@ -224,8 +224,9 @@ def backup_page(manifest: Manifest, *, stores: Sequence[str] = (), lost: Mapping
 
 
 def _encrypted_by_store(manifest: Manifest) -> str:
-    ways = {segment.store_encryption for segment in manifest.segments}
-    return " and ".join(sorted(way or "it does not say" for way in ways)) or "nothing was stored"
+    ways = {(segment.store_encryption or "it does not say", segment.store_key) for segment in manifest.segments}
+    said = (f"{way} with the key `{key}`" if key else way for way, key in sorted(ways))
+    return " and ".join(said) or "nothing was stored"
 
 
 def _consistency(manifest: Manifest) -> str:
@@ -236,9 +237,11 @@ def _consistency(manifest: Manifest) -> str:
 
 
 def _encrypted(manifest: Manifest) -> str:
-    if manifest.identity is not None:
-        return "with a passphrase"
-    return "to " + ", ".join(f"`{name}`" for name in manifest.recipients) if manifest.recipients else "no"
+    if not manifest.recipients:
+        return "no"
+    to = "with a passphrase" if manifest.identity else "to " + ", ".join(f"`{name}`" for name in manifest.recipients)
+    # Where a backup is taken there are no secret keys, so nothing has opened it yet.
+    return f"{to}; that it can be opened is shown by `verify` with identities"
 
 
 def _signed(manifest: Manifest) -> str:

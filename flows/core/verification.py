@@ -12,6 +12,7 @@ Findings are values. After one, what can still be read is read.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from flows.core.structure import find_misfit
 from flows.core.tally import Totals
 
 LENGTH_DIFFERS = "the object is not as long as it was when it was stored"
+NOT_SHOWN = "not shown here, because it is encrypted"
 WALKED_OF = 32  # documents, of which one is walked
 _MOST_FINDINGS = 20  # of one segment: a damaged one could have millions
 
@@ -54,6 +56,12 @@ class Finding:
     expected: str = ""
     got: str = ""
     damage: bool = True  # False: the bytes may be sound, and were not opened
+    sealed: bool = False  # expected and got tell what is encrypted in the store
+
+    @property
+    def for_store(self) -> Finding:
+        """The same as it is kept in the store, where more people read than have a key."""
+        return dataclasses.replace(self, expected=NOT_SHOWN, got=NOT_SHOWN) if self.sealed else self
 
     @classmethod
     def of(cls, error: BackupError, *, key: str, damage: bool = True) -> Finding:
@@ -95,7 +103,7 @@ class SegmentCheck:
     bson_bytes: int = 0
     walked: int = 0  # documents that were walked to their innermost element
     findings: tuple[Finding, ...] = ()
-    warning: str = ""  # what a first reading found, and a second one did not
+    warning: str = ""  # what is no damage: found at first and not again, or not encrypted by the store as it was asked
 
 
 def verify_segment(
@@ -225,7 +233,14 @@ class _Verification:
                     Finding("the manifest names no such namespace", self._key, str(namespace), 0, "none", "there")
                 )
                 continue
-            self._compare("options and indexes differ", record.metadata, entry.metadata, namespace, 0)
+            self._compare(
+                "options and indexes differ",
+                record.metadata,
+                entry.metadata,
+                namespace,
+                0,
+                sealed=bool(self._record.recipients),
+            )
             if entry.type:
                 self._compare("the kind of a collection differs", record.kind.value, entry.type, namespace, 0)
 
@@ -241,11 +256,19 @@ class _Verification:
             self._compare(what, one, other, end.namespace, end.offset)
 
     def _compare(
-        self, what: str, expected: object, got: object, namespace: Namespace | None = None, offset: int | None = None
+        self,
+        what: str,
+        expected: object,
+        got: object,
+        namespace: Namespace | None = None,
+        offset: int | None = None,
+        *,
+        sealed: bool = False,
     ) -> None:
         if expected != got:
             one, other = _parted(_text(expected), _text(got))
-            self._add(Finding(what, self._key, str(namespace) if namespace else "", offset, one, other))
+            place = str(namespace) if namespace else ""
+            self._add(Finding(what, self._key, place, offset, one, other, sealed=sealed))
 
     def _add(self, finding: Finding) -> None:
         if len(self._findings) < _MOST_FINDINGS:

@@ -67,8 +67,15 @@ class BackupVerification:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was found at first, and not when it was read again."""
-        return tuple(f"{check.name} {check.warning}" for check in self.checks if check.warning)
+        """What is no damage, one line for all objects of which the same is said."""
+        names: dict[str, list[str]] = {}
+        for check in self.checks:
+            if check.warning:
+                names.setdefault(check.warning, []).append(check.name)
+        return tuple(
+            f"{first} {said}" + (f"; so {'is' if len(more) == 1 else 'are'} {len(more)} more" if more else "")
+            for said, (first, *more) in names.items()
+        )
 
     @property
     def outcome(self) -> Outcome:
@@ -131,7 +138,7 @@ class BackupVerification:
                     "got": finding.got,
                     "damage": finding.damage,
                 }
-                for finding in self.findings
+                for finding in (found.for_store for found in self.findings)
             ],
             "not_checked": list(opened.not_checked),
             "warnings": list(self.warnings),
@@ -260,7 +267,7 @@ class VerifyReport:
         found = [
             evidence.Finding(f.what, one.backup, f.key, f.namespace, f.offset, f.expected, f.got)
             for one in self.backups
-            for f in one.findings
+            for f in (finding.for_store for finding in one.findings)
         ]
         if self.stopped:
             found.append(evidence.Finding(f"not all that was due was read: {self.stopped}"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.core.archive import ArchiveReader, Batch, PreludeEntry
 from flows.core.encryption import Identity
-from flows.core.errors import IntegrityError
+from flows.core.errors import DefinitionsDiffer, IntegrityError
 from flows.core.manifest import SegmentRecord
 from flows.core.merge import Duplicates
 from flows.core.names import Namespace
@@ -203,7 +203,7 @@ def _compare_metadata(
     """A restore goes by the manifest; the official tools, years from now, by the archive."""
     for entry in entries:
         if described.get(entry.namespace, entry.metadata) != entry.metadata:
-            raise IntegrityError(
+            raise DefinitionsDiffer(
                 "a segment has other options or indexes for a collection than the manifest",
                 hint="Restore an older backup, and look into who can write to the bucket.",
                 segment=record.name,

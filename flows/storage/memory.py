@@ -117,6 +117,11 @@ class MemoryStore:
         data, modified = self._at(key)
         return StoredObject(key, len(data), modified)
 
+    def encryption_gap(self, key: str) -> str:
+        """See `ObjectStore.encryption_gap`: nothing can be asked of this store."""
+        self.head(key)
+        return ""
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""
         folder = checked_prefix(prefix)

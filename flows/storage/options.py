@@ -89,6 +89,11 @@ def encryption_of(answer: Mapping[str, Any]) -> str:
     return _SEEN.get(answer.get("ServerSideEncryption", ""), "")
 
 
+def encryption_key_of(answer: Mapping[str, Any]) -> str:
+    """With which key, where the store says so: the ARN of that of KMS, or the MD5 of a customer's, in base64."""
+    return str(answer.get("SSEKMSKeyId") or answer.get("SSECustomerKeyMD5") or "")
+
+
 def _check_encryption(options: StoreOptions, profile: ProviderProfile) -> None:
     if options.encryption != NONE and options.encryption not in profile.encryption:
         raise ConfigurationError(

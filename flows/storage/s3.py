@@ -27,7 +27,7 @@ from flows.core.errors import (
     StoredWrongly,
 )
 from flows.storage.files import file_size, new_file, read_chunks
-from flows.storage.options import NONE, StoreOptions, encryption_of
+from flows.storage.options import NONE, StoreOptions, encryption_key_of, encryption_of
 from flows.storage.profiles import MIB, ProviderProfile
 from flows.storage.s3_delete import delete_objects
 from flows.storage.s3_errors import lacks, store_errors
@@ -204,6 +204,12 @@ class S3Store:
         except ObjectMissing as error:
             raise kept_nothing(self.location, key, size) from error
         compare(self.location, key, what="size", expected=size, got=answer["ContentLength"])
+        self._check_encryption(key, answer)
+        if lock_until is not None:
+            lengthen(self.folder, key, answer, lock_until, self.options.lock)
+        return _stored(key, answer)
+
+    def _check_encryption(self, key: str, answer: Mapping[str, Any]) -> None:
         if (difference := self.options.difference(answer)) is not None:
             raise StoredWrongly(
                 "the store did not encrypt the object as it was asked to",
@@ -213,9 +219,6 @@ class S3Store:
                 expected=difference[0],
                 got=difference[1],
             )
-        if lock_until is not None:
-            lengthen(self.folder, key, answer, lock_until, self.options.lock)
-        return _stored(key, answer)
 
     def _locking(self, until: datetime | None) -> dict[str, Any]:
         if until is not None and not self._may_lock:
@@ -228,6 +231,8 @@ class S3Store:
     def confirm(self, key: str, *, path: Path | None, sha256: str, size: int, progress: Progress | None = None) -> str:
         """See `ObjectStore.confirm`."""
         try:
+            if self.options.encryption != NONE:
+                self._check_encryption(key, self.folder.head(key))
             if self.profile.sha256 != "nowhere" and self._vouches(key, path, sha256=sha256, size=size):
                 return BY_STORE
             chunks = self._read(key, lambda got: compare(self.location, key, what="size", expected=size, got=got))
@@ -304,6 +309,13 @@ class S3Store:
         """See `ObjectStore.head`."""
         return _stored(key, self.folder.head(key))
 
+    def encryption_gap(self, key: str) -> str:
+        """See `ObjectStore.encryption_gap`."""
+        if self.options.encryption == NONE:
+            return ""
+        difference = self.options.difference(self.folder.head(key))
+        return "" if difference is None else f"expected {difference[0]}, got {difference[1]}"
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See `ObjectStore.list`."""
         pages = self._client.get_paginator("list_objects_v2")
@@ -359,7 +371,7 @@ class S3Store:
 
 def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
     modified = answer["LastModified"].astimezone(UTC)
-    return StoredObject(key, answer["ContentLength"], modified, encryption_of(answer))
+    return StoredObject(key, answer["ContentLength"], modified, encryption_of(answer), encryption_key_of(answer))
 
 
 def _code(error: ClientError) -> str:

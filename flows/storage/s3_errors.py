@@ -45,6 +45,10 @@ _UNREADABLE = (
     "An object that was written with a customer key needs `encryption` and `customer_key` in the store's block. "
     f"Otherwise: {_PROFILE}"
 )
+_ROLE = (
+    "Check `assume_role_arn` and its parameters in the store's credentials: the role's trust policy must name whoever "
+    "these credentials are, and they need sts:AssumeRole."
+)
 _UNAVAILABLE = (StoreUnavailable, "the store does not answer", _AGAIN)
 _DAMAGED = (StoredWrongly, "the bytes were damaged on their way to the store", _AGAIN)
 _ELSEWHERE = (
@@ -231,6 +235,8 @@ def explain_code(
         content_type: Of the HTTP answer. No S3 store answers with HTML, but to a HEAD, where nobody sees it.
     """
     code = str(error.get("Code", "unknown"))
+    if operation == "AssumeRole" and status < 500:
+        return StoreDenied("the role of the store's credentials cannot be assumed", hint=_ROLE, **facts, code=code)
     known = _CODES.get(code) or _STATUS.get(status)
     if known is None and status >= 500 and code not in _UNKNOWN_OPERATION:
         known = _UNAVAILABLE

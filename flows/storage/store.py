@@ -32,6 +32,7 @@ class StoredObject:
     size: int
     modified: datetime
     encryption: str = ""  # by the store: `sse-s3`, `sse-kms` or `sse-c`; empty where it was not asked or does not say
+    encryption_key: str = ""  # with which: for `sse-kms` its ARN, for `sse-c` its MD5 in base64; else empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class ObjectStore(Protocol):
             How it was proved: `store checksum` or `read back`.
 
         Raises:
-            StoredWrongly: Something else is in the store, or nothing.
+            StoredWrongly: Something else is in the store, or nothing, or it is not encrypted as the store is asked to.
             IntegrityError: The local file itself is not these bytes.
         """
         ...
@@ -185,6 +186,14 @@ class ObjectStore(Protocol):
 
     def head(self, key: str) -> StoredObject:
         """Look up one object.
+
+        Raises:
+            ObjectMissing: No object at this key.
+        """
+        ...
+
+    def encryption_gap(self, key: str) -> str:
+        """How an object is not encrypted as this store is asked to; empty where it is, or where nothing is asked.
 
         Raises:
             ObjectMissing: No object at this key.

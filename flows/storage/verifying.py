@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -224,14 +224,16 @@ def verify_stored(
             return SegmentCheck(record.name, 0, "", False, findings=(Finding.of(error, key=key),))
 
     first = once()
-    if not first.findings:
-        return first
-    second = once()
-    if second.findings:
-        return second
-    return dataclasses.replace(
-        second, warning=f"was found sound when it was read a second time; first: {first.findings[0]}"
-    )
+    if first.findings:
+        second = once()
+        if second.findings:
+            return second
+        said = f"was found sound when it was read a second time; first: {first.findings[0].for_store}"
+        return dataclasses.replace(second, warning=said)
+    with suppress(ObjectMissing):  # it was there a moment ago
+        if gap := store.encryption_gap(key):
+            return dataclasses.replace(first, warning=f"is not encrypted by the store as its block asks: {gap}")
+    return first
 
 
 def keep_result(store: ObjectStore, backup: OpenedBackup, checks: Iterable[SegmentCheck]) -> VerifiedBackup | None:

@@ -20,10 +20,11 @@ class Destination:
 
     name: str  # as the operator knows it: of its block
     store: BackupStore
+    kept: int | None = None  # `days` of the retention there
 
     def lock_until(self, backup: str) -> datetime | None:
         """Until when nobody can delete what is stored of a backup; None where the store does not lock."""
-        return self.store.lock_until(backup_time(backup))
+        return self.store.lock_until(backup_time(backup), self.kept)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def prune_plan(
         now=now,
         grace=retention.grace(),
         dry_run=dry_run,
-        lock_days=store.lock_days,
+        lock_days=store.days_of_lock(retention.days),
         signers=signers,
     )
     logger.info(

@@ -39,13 +39,20 @@ def retention_by_store(
     return keeping
 
 
-def load_destinations(names: Iterable[str]) -> tuple[Destination, ...]:
+def load_destinations(
+    names: Iterable[str], keeping: Mapping[str, Retention | None] | None = None
+) -> tuple[Destination, ...]:
     """Load the blocks of the stores of a plan.
+
+    Args:
+        names: Of the blocks.
+        keeping: How long backups are kept in each, where that is known.
 
     Raises:
         ConfigurationError: Two of them are the same place.
     """
-    destinations = tuple(Destination(name, load_block(BackupStore, name)) for name in names)
+    days = {name: retention.days for name, retention in (keeping or {}).items() if retention is not None}
+    destinations = tuple(Destination(name, load_block(BackupStore, name), days.get(name)) for name in names)
     places: dict[tuple[str | None, str, str], str] = {}
     for to in destinations:
         place = (to.store.endpoint, to.store.bucket, to.store.prefix)

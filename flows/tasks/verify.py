@@ -41,4 +41,5 @@ def verify(
         confirmed=confirmed,
         entries=dumped.entries,
         store_encryption=stored.encryption,
+        store_key=stored.encryption_key,
     )

@@ -7,10 +7,25 @@ from typing import Any
 
 import pytest
 
-from flows.core.drill import check_apart, choose_backup, concerns_backup, finding_of, scratch_rename
+from flows.core.drill import (
+    DefinitionFinding,
+    check_apart,
+    choose_backup,
+    concerns_backup,
+    finding_of,
+    for_store,
+    scratch_rename,
+)
 from flows.core.drill_checks import NewestCheck
 from flows.core.drill_report import limit_findings
-from flows.core.errors import BackupNotFound, IntegrityError, Refused, RestoreIncomplete, TargetUnavailable
+from flows.core.errors import (
+    BackupNotFound,
+    DefinitionsDiffer,
+    IntegrityError,
+    Refused,
+    RestoreIncomplete,
+    TargetUnavailable,
+)
 from flows.core.evidence import Finding
 from flows.core.names import Namespace
 from flows.core.source import SourceIdentity
@@ -124,3 +139,20 @@ def test_a_limit_that_is_just_kept_is_kept() -> None:
     assert limit_findings(rto_seconds=60, rpo_seconds=3600, **limits) == []
     assert len(limit_findings(rto_seconds=60.1, rpo_seconds=3600.1, **limits)) == 2
     assert limit_findings(rto_seconds=None, rpo_seconds=None, **limits) == []
+
+
+def test_what_an_encrypted_backup_hides_is_not_told_in_the_store() -> None:
+    secret = '{"$jsonSchema": {"name": "Anna Meier"}}'
+    error = DefinitionsDiffer("other options", segment="segment-00000", namespace="mpg.a", expected=secret, got="{}")
+    found = [
+        finding_of(error, "b"),
+        DefinitionFinding("index 'Anna Meier' differs", namespace="mpg.a", expected=secret, got="nothing"),
+        Finding("another number of documents", namespace="mpg.a", expected="2", got="1"),
+    ]
+    assert found[0] == DefinitionFinding("other options", "b", "segment-00000", "mpg.a", None, secret, "{}")
+    assert concerns_backup(error)
+    assert for_store(found, encrypted=False) == found
+    kept = for_store(found, encrypted=True)
+    assert "Anna Meier" not in str(kept)
+    assert [(item.namespace, item.key) for item in kept] == [("mpg.a", "segment-00000"), ("mpg.a", ""), ("mpg.a", "")]
+    assert kept[2] == found[2]

@@ -53,13 +53,14 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
     assert Manifest.from_json(sample().to_json()) == sample()
 
 
-def test_a_manifest_of_an_older_release_says_nothing_of_the_stores_encryption() -> None:
-    old = Manifest.from_json(changed(["segments", 0, "store_encryption"], ...))
-    assert old.segments[0].store_encryption == ""
-    new = Manifest.from_json(changed(["segments", 0, "store_encryption"], "sse-kms"))
-    assert new.segments[0].store_encryption == "sse-kms"
-    with pytest.raises(FormatError, match=r"a field has the wrong type .*at='manifest.segments\[0\].store_encryption'"):
-        Manifest.from_json(changed(["segments", 0, "store_encryption"], 1))
+@pytest.mark.parametrize("name", ["store_encryption", "store_key"])
+def test_a_manifest_of_an_older_release_says_nothing_of_the_stores_encryption(name: str) -> None:
+    old = Manifest.from_json(changed(["segments", 0, name], ...))
+    assert getattr(old.segments[0], name) == ""
+    new = Manifest.from_json(changed(["segments", 0, name], "sse-kms"))
+    assert getattr(new.segments[0], name) == "sse-kms"
+    with pytest.raises(FormatError, match=rf"a field has the wrong type .*at='manifest.segments\[0\].{name}'"):
+        Manifest.from_json(changed(["segments", 0, name], 1))
 
 
 def test_the_bytes_are_canonical() -> None:

@@ -15,7 +15,7 @@ from flows.core.keys import backup_id, backup_time
 from flows.core.retention import Candidate, RetentionPolicy, plan_retention
 
 # The machine may be busy.
-UNHURRIED = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # With halves and quarters of hours, changes at midnight or within a day, and the ends of the world.
 ZONES = (
@@ -92,7 +92,7 @@ def stays(given_: list[Candidate], policy: RetentionPolicy, now: datetime) -> se
 
 
 @given(candidates(), policies(), moments())
-@UNHURRIED
+@settings(UNHURRIED, max_examples=200)
 def test_what_stays_is_what_the_policy_says(given_: list[Candidate], policy: RetentionPolicy, now: datetime) -> None:
     plan = plan_retention(given_, policy, now=now)
     assert set(plan.keep) == stays(given_, policy, now)
@@ -103,7 +103,7 @@ def test_what_stays_is_what_the_policy_says(given_: list[Candidate], policy: Ret
 
 
 @given(candidates(readable=False), policies(), moments())
-@UNHURRIED
+@settings(UNHURRIED, max_examples=200)
 def test_the_floor_and_what_is_held_or_to_come_stay(
     given_: list[Candidate], policy: RetentionPolicy, now: datetime
 ) -> None:

@@ -20,6 +20,7 @@ from flows.core.errors import ConfigurationError
 from flows.storage.options import StoreOptions
 from flows.tasks.blocks import load_block
 from tests.flows.conftest import CANARY, Repo
+from tests.support.fault_proxy import FaultProxy
 
 EVERY: list[type[Block]] = [getattr(blocks, name) for name in blocks.__all__]
 
@@ -110,11 +111,26 @@ def test_client_parameters_of_the_credentials_reach_the_client() -> None:
     assert client.meta.config.retries["total_max_attempts"] == 2
 
 
+def test_a_role_is_assumed_by_the_session_that_renews_it(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = AwsCredentials(
+        aws_access_key_id="user",
+        aws_secret_access_key="key-1",
+        assume_role_arn="arn:aws:iam::123456789012:role/backups",
+    )
+    with FaultProxy("127.0.0.1", moto_port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", proxy.url)
+        block = BackupStore(credentials=credentials, bucket="role-bucket", endpoint=proxy.url)
+        block.open()
+        assert proxy.requests == []
+        block._client.create_bucket(Bucket="role-bucket")
+        block.open().put("a", b"1")
+        assert [path for _, path in proxy.requests] == ["/", "/role-bucket", "/role-bucket/a"]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"lock": "governance"}, "lock and lock_days go together"),
-        ({"lock_days": 7}, "lock and lock_days go together"),
+        ({"lock_days": 7}, "lock_days without lock does nothing"),
         ({"lock": "governance", "lock_days": 0}, "greater than or equal to 1"),
         ({"lock": "compliance", "lock_days": 7, "provider": "r2"}, "this provider has no Object Lock. Set `lock`"),
         ({"storage_class": "DEEP_ARCHIVE"}, "objects of this storage class cannot be read at once. A backup is read"),
@@ -152,7 +168,14 @@ def test_a_store_reaches_its_options() -> None:
     assert key not in repr(block)
     assert "customer_key" in BackupStore.model_json_schema()["secret_fields"]
     assert block.lock_until(datetime(2026, 3, 6, tzinfo=UTC)) == datetime(2026, 4, 5, tzinfo=UTC)
-    assert BackupStore(credentials=block.credentials, bucket="bucket").lock_until(datetime.now(UTC)) is None
+    assert block.lock_until(datetime(2026, 3, 6, tzinfo=UTC), 60) == datetime(2026, 4, 5, tzinfo=UTC)
+    assert BackupStore(credentials=block.credentials, bucket="bucket").lock_until(datetime.now(UTC), 60) is None
+
+
+@pytest.mark.parametrize(("kept", "days"), [(60, 60), (0, 7), (None, 7)])
+def test_a_lock_is_as_long_as_retention_where_the_block_does_not_say(kept: int | None, days: int) -> None:
+    block = BackupStore(credentials=AwsCredentials(), bucket="bucket", lock="governance")
+    assert block.days_of_lock(kept) == days
 
 
 def test_a_source_that_works_says_so(mongod: Mongod, invoices: str) -> None:

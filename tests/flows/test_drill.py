@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from flows.core.encryption import Identity
 from flows.core.errors import BackupError, DrillFailed, Refused
 from flows.core.evidence import EvidenceKind, Result
 from flows.core.signing import SigningKey
+from flows.core.verification import NOT_SHOWN
 from flows.drill import drill
 from flows.storage.evidence import read_chain
 from flows.tasks.load import load
@@ -221,12 +223,23 @@ def test_an_encrypted_backup_is_compared_with_what_its_manifest_hides(
     BackupEncryption(recipients=[reader.public]).save("drilled", overwrite=True)
     BackupIdentities(identities=[reader.secret]).save("driller", overwrite=True)
     mongo_client[invoices]["invoices"].create_index("number", unique=True)
-    back_up(databases=[invoices], encryption="drilled")
+    taken = back_up(databases=[invoices], encryption="drilled")
     run = run_flow(drill, identities="driller")
     assert (run.value.passed, run.value.indexes) == (True, 1)
     assert f"opened by `{reader.public}`" in page(run.id)
     without = run_flow(drill)
     assert isinstance(without.error, DrillFailed)
+
+    # What differs is for people, and not for whoever reads the bucket.
+    hidden = repo.repository.manifest(taken)
+    (record,) = hidden.opened(reader).namespaces
+    forged = dataclasses.replace(record, metadata=record.metadata.replace('"unique":true', '"sparse":true'))
+    (repo.folder / hidden.key).write_bytes(
+        dataclasses.replace(hidden, namespaces=(forged,), sealed=None).seal().to_json()
+    )
+    failed, (found,) = failed_drill(repo.block.open(), identities="driller")
+    assert (found.expected, found.got) == (NOT_SHOWN, NOT_SHOWN)
+    assert '"sparse":true' in page(failed.id)
 
 
 def test_backups_are_drilled_in_turn(invoices: str, repo: Repo) -> None:

@@ -21,6 +21,7 @@ from flows.copy_backup import copy_backup
 from flows.core.errors import StoreDenied, StoreError
 from flows.core.keys import backup_time
 from flows.core.report import format_time
+from flows.core.summaries import backup_page
 from flows.prune import prune
 from flows.restore import restore
 from flows.storage.repository import Repository
@@ -32,6 +33,7 @@ from tests.support.flow_runs import logged, page, run_flow
 from tests.support.providers import encrypt_for_clients
 from tests.support.repositories import backup_at, plant
 
+KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/k-1"
 KEEPS = "the store's credentials cannot delete: other ones have to prune, and remove default/backups/.probe-{}"
 
 
@@ -88,7 +90,7 @@ def vault(_prefect: None, moto_port: int) -> Vault:
         "s3", endpoint_url=endpoint, aws_access_key_id="user", aws_secret_access_key="key-1", region_name="us-east-1"
     )
     client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
-    block = store_at(endpoint, bucket, lock="governance", lock_days=3, encryption="sse-s3")
+    block = store_at(endpoint, bucket, lock="governance", lock_days=3, encryption="sse-kms", kms_key=KMS_KEY)
     block.save("vault", overwrite=True)
     return Vault(block, client)
 
@@ -107,8 +109,9 @@ def test_a_backup_is_locked_and_encrypted_and_pruning_says_what_it_leaves(invoic
         lock = store.lock(key)
         assert lock is not None
         assert (lock.mode, lock.until) == ("governance", ends)
-        assert store.head(key).encryption == "sse-s3"
-    assert [segment.store_encryption for segment in manifest.segments] == ["sse-s3"]
+        assert (store.head(key).encryption, store.head(key).encryption_key) == ("sse-kms", KMS_KEY)
+    assert [(part.store_encryption, part.store_key) for part in manifest.segments] == [("sse-kms", KMS_KEY)]
+    assert f"* **Encrypted by the store**: sse-kms with the key `{KMS_KEY}`" in backup_page(manifest)
     assert run.value.stores[0].pruned == ()
     warning = "backups are locked for 3 days and kept for 1: they stay until their locks end"
     assert run.value.stores[0].findings == (warning,)
@@ -120,6 +123,14 @@ def test_a_backup_is_locked_and_encrypted_and_pruning_says_what_it_leaves(invoic
     by_hand = run_flow(prune, store="vault", retention=Retention(days=7, at_least=1), dry_run=False)
     assert by_hand.value.findings == ()
     assert "* **Finding**: none" in page(by_hand.id)
+
+    # Where the block does not say for how long, retention does.
+    vault.block.model_copy(update={"lock_days": None}).save("vault", overwrite=True)
+    as_kept = backup(store="vault", databases=[invoices], retention=Retention(days=2, at_least=1))
+    lock = vault.open().lock(as_kept.backup)
+    assert lock is not None
+    assert lock.until == backup_time(as_kept.backup) + timedelta(days=2)
+    assert as_kept.stores[0].findings == ()
 
 
 def test_garbage_that_is_locked_is_a_finding_of_every_prune(vault: Vault) -> None:

@@ -84,30 +84,30 @@ class StoreContract:
             f"object is too large for its kind (store={store.location!r}, key='plan/manifest.json', limit=10, got=11)"
         )
 
-    @pytest.mark.parametrize(("size", "start"), [(1, b"1"), (4, b"1234"), (5, b"12345"), (6, b"12345")])
-    def test_the_start_of_an_object_is_got(self, store: ObjectStore, size: int, start: bytes) -> None:
+    def test_the_start_of_an_object_is_got(self, store: ObjectStore) -> None:
         store.put("plan/segment", b"12345")
-        assert store.get_start("plan/segment", size=size) == start
+        for size, start in ((1, b"1"), (4, b"1234"), (5, b"12345"), (6, b"12345")):
+            assert store.get_start("plan/segment", size=size) == start
 
     def test_an_empty_object_has_an_empty_start(self, store: ObjectStore) -> None:
         store.put("plan/empty", b"")
         assert store.get_start("plan/empty", size=10) == b""
 
-    @pytest.mark.parametrize("read", ["get", "get_start", "head", "read", "download"])
-    def test_a_missing_object_is_named(self, store: ObjectStore, tmp_path: Path, read: str) -> None:
-        with pytest.raises(ObjectMissing) as caught:
-            {
-                "get": lambda: store.get("plan/none", limit=1),
-                "get_start": lambda: store.get_start("plan/none", size=1),
-                "head": lambda: store.head("plan/none"),
-                "read": lambda: list(store.read("plan/none")),
-                "download": lambda: store.download("plan/none", tmp_path / "out", size=1),
-            }[read]()
-        assert str(caught.value).startswith(f"no object at this key (store={store.location!r}, key='plan/none'")
-        assert not caught.value.retryable
-        assert not (tmp_path / "out").exists()
+    def test_a_missing_object_is_named(self, store: ObjectStore, tmp_path: Path) -> None:
+        for read in (
+            lambda: store.get("plan/none", limit=1),
+            lambda: store.get_start("plan/none", size=1),
+            lambda: store.head("plan/none"),
+            lambda: list(store.read("plan/none")),
+            lambda: store.download("plan/none", tmp_path / "out", size=1),
+        ):
+            with pytest.raises(ObjectMissing) as caught:
+                read()
+            assert str(caught.value).startswith(f"no object at this key (store={store.location!r}, key='plan/none'")
+            assert not caught.value.retryable
+            assert not (tmp_path / "out").exists()
 
-    @pytest.mark.parametrize("size", [1, 5 * MIB, 5 * MIB + 1, 12 * MIB + 7])
+    @pytest.mark.parametrize("size", [1, 5 * MIB, 5 * MIB + 1, 10 * MIB + 7])
     def test_a_file_comes_back_as_it_went(self, store: ObjectStore, tmp_path: Path, size: int) -> None:
         data = os.urandom(size)
         path = file_with(tmp_path, data)
@@ -242,27 +242,29 @@ class StoreContract:
         assert store.delete(key for key in keys) == ()
         assert list(store.list("")) == []
 
-    @pytest.mark.parametrize("name", ["Zürich/été.gz", "数据/備份", "a b+c&d%20=e", "plan/2026-03-06T04-00-00Z"])
-    def test_a_key_may_have_any_letters(self, store: ObjectStore, name: str) -> None:
-        store.put(name, b"1")
-        assert store.get(name, limit=1) == b"1"
-        assert store.head(name).size == 1
-        assert name in {stored.key for stored in store.list("")}
-        if "/" in name:
-            assert [stored.key for stored in store.list(name.split("/", maxsplit=1)[0])] == [name]
+    def test_a_key_may_have_any_letters(self, store: ObjectStore) -> None:
+        names = ["Zürich/été.gz", "数据/備份", "a b+c&d%20=e", "plan/2026-03-06T04-00-00Z"]
+        for name in names:
+            store.put(name, b"1")
+            assert store.get(name, limit=1) == b"1"
+            assert store.head(name).size == 1
+        assert {stored.key for stored in store.list("")} == set(names)
+        for name in names:
+            if "/" in name:
+                assert [stored.key for stored in store.list(name.split("/", maxsplit=1)[0])] == [name]
         store.delete([stored.key for stored in store.list("")])
         assert list(store.list("")) == []
 
-    @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../evil", "a/../b", "./a", "a\nb", "a\x7f"])
-    def test_a_key_that_some_store_would_change_is_refused(self, store: ObjectStore, key: str) -> None:
-        with pytest.raises(ConfigurationError) as caught:
-            store.put(key, b"")
-        assert str(caught.value) == (
-            f"not a key for an object (key={key!r})\n"
-            "HINT: Use names separated by single slashes, for example plan/backups."
-        )
-        with pytest.raises(ConfigurationError):
-            store.delete([key])
+    def test_a_key_that_some_store_would_change_is_refused(self, store: ObjectStore) -> None:
+        for key in ("", "/a", "a/", "a//b", "../evil", "a/../b", "./a", "a\nb", "a\x7f"):
+            with pytest.raises(ConfigurationError) as caught:
+                store.put(key, b"")
+            assert str(caught.value) == (
+                f"not a key for an object (key={key!r})\n"
+                "HINT: Use names separated by single slashes, for example plan/backups."
+            )
+            with pytest.raises(ConfigurationError):
+                store.delete([key])
 
     def test_a_store_without_unfinished_uploads_lists_none(self, store: ObjectStore) -> None:
         assert list(store.uploads("")) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from flows.core.errors import (
     Truncated,
 )
 from flows.storage.options import StoreOptions
+from flows.storage.profiles import PROFILES
 from flows.storage.s3 import S3Store
 from flows.storage.store import Leftover, Obstacle, PendingUpload
 from tests.storage.conftest import MIB, Server
@@ -45,6 +47,7 @@ class Scene:
     """A store in which there is something to do for each call."""
 
     store: S3Store
+    later: S3Store  # the same, once the fault is over
     folder: Path
     upload: PendingUpload
     counted: list[int] = field(default_factory=list)
@@ -61,12 +64,23 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where all cells happen."""
+
+    proxy: FaultProxy
+    direct: Any
+    patient: Any
+    quick: Any
+
+
+@dataclass(frozen=True)
 class Call:
-    """A call of the store, which of its requests is to fail, and what it gives when none does."""
+    """A call of the store, which of its requests is to fail, what it gives when none does, and what it needs there."""
 
     act: Callable[[Scene], Any]
     meets: Callable[[Request], bool]
     gives: Any
+    needs: tuple[str, ...] = ()
 
 
 def requests(method: str, *parts: str, without: tuple[str, ...] = ()) -> Callable[[Request], bool]:
@@ -98,28 +112,41 @@ CALLS = {
         lambda s: s.store.confirm("old", path=None, sha256=sha(b"12345"), size=5),
         requests("HEAD", "/old"),
         "store checksum",
+        ("old",),
     ),
     "confirm: read": Call(
         lambda s: s.store.confirm("parts", path=None, sha256=sha(DATA), size=len(DATA)),
         requests("GET", "/parts"),
         "read back",
+        ("parts",),
     ),
-    "get": Call(lambda s: s.store.get("old", limit=10), requests("GET", "/old"), b"12345"),
+    "get": Call(lambda s: s.store.get("old", limit=10), requests("GET", "/old"), b"12345", ("old",)),
     "download": Call(
-        lambda s: s.store.download("large", s.out, size=len(STORED)), requests("GET", "/large"), sha(STORED)
+        lambda s: s.store.download("large", s.out, size=len(STORED)),
+        requests("GET", "/large"),
+        sha(STORED),
+        ("large",),
     ),
-    "read": Call(lambda s: b"".join(s.store.read("large")), requests("GET", "/large"), STORED),
-    "head": Call(lambda s: s.store.head("old").size, requests("HEAD", "/old"), 5),
+    "read": Call(lambda s: b"".join(s.store.read("large")), requests("GET", "/large"), STORED, ("large",)),
+    "head": Call(lambda s: s.store.head("old").size, requests("HEAD", "/old"), 5, ("old",)),
     "list": Call(
-        lambda s: sorted(item.key for item in s.store.list("")), requests("GET", "list-type=2"), ["large", "old"]
+        lambda s: sorted(item.key for item in s.store.list("")),
+        requests("GET", "list-type=2"),
+        ["large", "old"],
+        ("old", "large"),
     ),
-    "delete": Call(lambda s: s.store.delete(["old"]), requests("POST", "?delete"), ()),
-    "delete: versions": Call(lambda s: s.store.delete(["old"]), requests("GET", "?versions"), ()),
-    "uploads": Call(lambda s: [item.key for item in s.store.uploads("")], requests("GET", "?uploads"), ["unfinished"]),
-    "abort": Call(lambda s: s.store.abort(s.upload), requests("DELETE", "/unfinished"), None),
-    "lock": Call(lambda s: s.store.lock("old"), requests("HEAD", "/old"), None),
-    "extend lock": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("PUT", "?retention"), 1),
-    "extend lock: look": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("HEAD", "/old"), 1),
+    "delete": Call(lambda s: s.store.delete(["old"]), requests("POST", "?delete"), (), ("old",)),
+    "delete: versions": Call(lambda s: s.store.delete(["old"]), requests("GET", "?versions"), (), ("old",)),
+    "uploads": Call(
+        lambda s: [item.key for item in s.store.uploads("")],
+        requests("GET", "?uploads"),
+        ["unfinished"],
+        ("unfinished",),
+    ),
+    "abort": Call(lambda s: s.store.abort(s.upload), requests("DELETE", "/unfinished"), None, ("unfinished",)),
+    "lock": Call(lambda s: s.store.lock("old"), requests("HEAD", "/old"), None, ("old",)),
+    "extend lock": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("PUT", "?retention"), 1, ("old",)),
+    "extend lock: look": Call(lambda s: s.store.extend_lock(["old"], SOON), requests("HEAD", "/old"), 1, ("old",)),
 }
 
 
@@ -206,24 +233,40 @@ LATE: dict[tuple[str, str], Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def place(moto_port: int) -> Iterator[Place]:
+    """What all cells share; each has a bucket of its own, since listings of moto hash all that is in one."""
+    server = Server("127.0.0.1", moto_port, PROFILES["aws"], "", None)
+    with FaultProxy(server.host, server.port) as proxy:
+        # One try, as what the SDK repeats is not the matter here; a short patience only where a store is to be slow.
+        once = Config(retries={"total_max_attempts": 1}, read_timeout=60, connect_timeout=60)
+        patient, quick = (server.client(proxy.url, more=more) for more in (once, once.merge(Config(read_timeout=1))))
+        yield Place(proxy, server.client(), patient, quick)
+
+
 @pytest.fixture
-def scene(request: pytest.FixtureRequest, locking: Server, tmp_path: Path) -> Iterator[tuple[Scene, FaultProxy]]:
+def scene(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> Iterator[tuple[Scene, FaultProxy]]:
     _held.begin()
-    with FaultProxy(locking.host, locking.port) as proxy:
-        direct = locking.store("")
+    place.proxy.reset()
+    cell = request.node.callspec.params
+    bucket, needs = f"cell-{uuid.uuid4().hex[:8]}", CALLS[cell["name"]].needs
+    place.direct.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    direct, patient, quick = (
+        S3Store(client, bucket, "", PROFILES["aws"], StoreOptions(lock="governance"), part_bytes=5 * MIB)
+        for client in (place.direct, place.patient, place.quick)
+    )
+    if "old" in needs:
         direct.put("old", b"12345")
+    if "large" in needs:
         direct.put_file("large", file_with(tmp_path, STORED))
-        if request.node.callspec.params["name"] == "confirm: read":  # what the store has no checksum of
-            direct.put_file("parts", file_with(tmp_path, DATA))
-        # One try and a short patience: what the SDK repeats is not the matter here.
-        quick = Config(retries={"total_max_attempts": 1}, read_timeout=1, connect_timeout=1)
-        client = locking.client(proxy.url, more=quick)
-        store = S3Store(
-            client, locking.bucket, "", locking.profile, StoreOptions(lock="governance"), part_bytes=5 * MIB
-        )
-        started = client.create_multipart_upload(Bucket=locking.bucket, Key="unfinished")
-        yield Scene(store, tmp_path, PendingUpload("unfinished", started["UploadId"], datetime.now(UTC))), proxy
-        _held.let_go()
+    if "parts" in needs:  # the store has no checksum of all of it
+        direct.put_file("parts", file_with(tmp_path, DATA))
+    upload = ""
+    if "unfinished" in needs:
+        upload = place.direct.create_multipart_upload(**direct.folder.at("unfinished"))["UploadId"]
+    pending = PendingUpload("unfinished", upload, datetime.now(UTC))
+    yield Scene(quick if cell["fault"] == "slow" else patient, patient, tmp_path, pending), place.proxy
+    _held.let_go()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -257,6 +300,7 @@ def test_a_call_that_meets_a_fault(scene: tuple[Scene, FaultProxy], name: str, f
 
     _held.let_go()
     proxy.reset()
+    stage.store = stage.later
     again = LATE.get((name, fault), tried.gives)
     if isinstance(again, type):
         with pytest.raises(again):

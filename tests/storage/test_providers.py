@@ -14,10 +14,11 @@ from flows.storage.transfer import confirm_stored, fetch_segment
 from tests.storage.conftest import MIB, Emulated
 from tests.storage.contract import file_with, sha
 from tests.storage.test_probe import left
-from tests.support.fault_proxy import DROP_ANSWER, cut_answer, status
+from tests.support.fault_proxy import DROP_ANSWER, answer, cut_answer, status
 
 EACH = pytest.mark.parametrize("emulated", PROFILES, indirect=True)
-SIZES = {"segment-00000": 100, "segment-00001": 5 * MIB, "segment-00002": 12 * MIB + 7}
+REFUSED = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>a fault made by a test</Message></Error>"
+SIZES = {"segment-00000": 100, "segment-00001": 5 * MIB, "segment-00002": 10 * MIB + 7}
 
 
 def store_and_confirm(store: S3Store, folder: Path, key: str, data: bytes) -> str:
@@ -75,10 +76,17 @@ def test_an_upload_that_a_crash_left_is_found_and_aborted(emulated: Emulated) ->
 
 @EACH
 def test_an_upload_that_fails_leaves_nothing_and_goes_the_second_time(emulated: Emulated, tmp_path: Path) -> None:
-    store, data = emulated.store(), os.urandom(12 * MIB)
+    store, data = emulated.store(), os.urandom(6 * MIB)
     path = file_with(tmp_path, data)
     # Before the rules of the provider, which are asked one after the other.
     emulated.first("PUT partNumber=2", times=2, action=status(503, "SlowDown", retry_after="1"))
+    with pytest.raises(StoreError) as caught:
+        store.put_file("plan/segment", path)
+    assert caught.value.retryable
+    assert caught.value.facts["retry_after"] == "1"
+    assert left(emulated.server) == []
+    # And one that is refused at its end, in the body of an answer whose status says that all is well.
+    emulated.first("POST uploadId=", times=2, action=answer(200, REFUSED))
     with pytest.raises(StoreError) as caught:
         store.put_file("plan/segment", path)
     assert caught.value.retryable
@@ -89,7 +97,7 @@ def test_an_upload_that_fails_leaves_nothing_and_goes_the_second_time(emulated: 
 
 @EACH
 def test_answers_that_are_lost_or_cut_do_no_harm(emulated: Emulated, tmp_path: Path) -> None:
-    store, data = emulated.store(), os.urandom(12 * MIB)
+    store, data = emulated.store(), os.urandom(6 * MIB)
     emulated.first("PUT partNumber=1", action=DROP_ANSWER)
     store_and_confirm(store, tmp_path, "plan/segment", data)
     emulated.first("GET plan/segment", action=cut_answer(MIB + 1))

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flows.core.errors import ConfigurationError, StoredWrongly, StoreError
-from flows.storage.options import StoreOptions
+from flows.storage.options import StoreOptions, encryption_key_of
 from flows.storage.profiles import PROFILES
 from flows.storage.s3 import S3Store
+from flows.storage.transfer import confirm_stored
 from tests.storage.conftest import MIB, Server
 from tests.storage.contract import StoreContract, file_with, sha
 from tests.support.fault_proxy import FaultProxy
@@ -57,6 +58,9 @@ def test_the_store_says_how_it_encrypted(
     store, data = moto.store(endpoint=proxy.url, **options), os.urandom(size)
     stored = store.put_file("plan/segment", file_with(tmp_path, data))
     assert stored.encryption == store.head("plan/segment").encryption == seen
+    if "k-1" in options.get("kms_key", ""):
+        assert stored.encryption_key == options["kms_key"]
+    assert store.encryption_gap("plan/segment") == ""
     assert store.confirm("plan/segment", path=None, sha256=sha(data), size=size)
     store.put("plan/manifest.json", b"{}", if_absent=True)
     assert store.head("plan/manifest.json").encryption == seen
@@ -87,6 +91,28 @@ def test_a_store_that_does_not_encrypt_as_asked_is_caught(moto: Server, tmp_path
             f"(store='s3://{moto.bucket}/backups', key='plan/a', expected='sse-c', got='none')\n"
             "HINT: Run the probe flow: it says how this store can encrypt. Then correct the store's block."
         )
+
+
+def test_the_key_is_told_as_the_store_tells_it() -> None:
+    kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn:aws:kms:r:1:key/k-1"}
+    customers = {"SSECustomerAlgorithm": "AES256", "SSECustomerKeyMD5": "nqFVyITXUnobhptYC1q68A=="}
+    assert encryption_key_of(kms) == "arn:aws:kms:r:1:key/k-1"
+    assert encryption_key_of(customers) == "nqFVyITXUnobhptYC1q68A=="
+    assert encryption_key_of({"ServerSideEncryption": "AES256"}) == ""
+
+
+def test_an_object_that_is_not_encrypted_as_asked_is_no_proof(moto: Server, tmp_path: Path) -> None:
+    """Such as one that was there before, or that somebody wrote anew."""
+    path, data = file_with(tmp_path, b"123"), b"123"
+    moto.store(encryption="sse-s3").put_file("plan/a", path)
+    store = moto.store(encryption="sse-kms")
+    assert store.encryption_gap("plan/a") == "expected sse-kms, got sse-s3"
+    assert moto.store().encryption_gap("plan/a") == ""
+    with pytest.raises(StoredWrongly, match="did not encrypt the object as it was asked to"):
+        store.confirm("plan/a", path=path, sha256=sha(data), size=3)
+    # So it is sent once more.
+    confirm_stored(store, "plan/a", path, sha256=sha(data), size=3, progress=lambda _: None)
+    assert store.head("plan/a").encryption == "sse-kms"
 
 
 @pytest.mark.parametrize(
