@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
+from boto3 import Session
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -18,10 +19,12 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from blocks.form import choice
 from flows.core.checks import CheckLine
 from flows.core.errors import ConfigurationError
+from flows.storage.bucket import Settings
 from flows.storage.options import StoreOptions
 from flows.storage.probe import check_store, probe_store
 from flows.storage.profiles import profile
-from flows.storage.s3 import S3Store, client_config
+from flows.storage.s3 import S3Store, client_config, without_credentials
+from flows.storage.s3_errors import store_errors
 
 _making = threading.Lock()
 
@@ -158,6 +161,11 @@ class BackupStore(Block):
             lock=self.lock.value,
         )
 
+    @property
+    def location(self) -> str:
+        """Where this is, for people."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
     def lock_until(self, moment: datetime) -> datetime | None:
         """Until when a backup that began at a moment (aware) is to be locked; None where nothing is."""
         return moment + timedelta(days=self.lock_days) if self.lock_days is not None else None
@@ -173,13 +181,35 @@ class BackupStore(Block):
             # Within the lock: the first store of a client gives it handlers.
             return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value), self._options())
 
-    def _make_client(self) -> Any:
+    def open_as_stranger(self) -> S3Store:
+        """Open the same place as somebody without credentials, to see whether the store lets them in."""
+        with _making:
+            client = self._make_client(signs=False)
+            # Nor does a stranger have the key that the store may encrypt with.
+            return S3Store(client, self.bucket, self.prefix, profile(self.provider.value))
+
+    def survey_settings(self) -> Settings:
+        """What a preflight wants to know of this block."""
+        given = self.credentials.aws_client_parameters.get_params_override()
+        return Settings(self._keys_from(), given.get("verify", True) is not False, self.lock_days)
+
+    def _keys_from(self) -> str:
+        if isinstance(self.credentials, MinIOCredentials) or self.credentials.aws_secret_access_key is not None:
+            return "block"
+        # Not `get_boto3_session`, which assumes a role with the keys whose origin is asked for.
+        with store_errors(self.location):
+            found = Session(profile_name=self.credentials.profile_name).get_credentials()
+        return found.method if found is not None else ""
+
+    def _make_client(self, *, signs: bool = True) -> Any:
         chosen = profile(self.provider.value)
         # `get_boto3_session` leaves `aws_client_parameters` out, so they are put in here.
         given: dict[str, Any] = self.credentials.aws_client_parameters.get_params_override()
         config = client_config(chosen)
         if given.get("config") is not None:
             config = config.merge(given["config"])
+        if not signs:
+            config = without_credentials(config)
         arguments = {
             **given,
             "config": config,
@@ -187,7 +217,8 @@ class BackupStore(Block):
         }
         if self.endpoint:
             arguments["endpoint_url"] = self.endpoint
-        return self.credentials.get_boto3_session().client("s3", **arguments)
+        with store_errors(self.location):  # a profile that is not there, a role that may not be taken on
+            return self.credentials.get_boto3_session().client("s3", **arguments)
 
     def check(self) -> list[CheckLine]:
         """Say whether backups could be kept here, and why not: lists, writes, reads and deletes one small object."""

@@ -182,6 +182,13 @@ class BackupUnopened(IntegrityError):
     code = "backup-unopened"
 
 
+class PreflightFailed(BackupError):
+    """A preflight came to its end, and something on the checklist failed; `text` is the checklist, for a terminal."""
+
+    code = "preflight-failed"
+    text: str = ""
+
+
 class StoredWrongly(IntegrityError):
     """An object just uploaded is not in the store as it was sent; sending it again may help."""
 
