@@ -12,7 +12,6 @@ from flows.core.preflight_facts import (
     Oplog,
     Problem,
     Right,
-    Rights,
     SourceFacts,
     Transport,
     Unknown,
@@ -75,7 +74,7 @@ def source_rows(facts: SourceFacts, newest: NewestBackup | None, limits: Limits)
             name="Take tlsAllowInvalidHostnames out of the connection string, and use a host name that the certificate "
             "of the server names.",
         ),
-        _rights(facts.rights, facts.denied),
+        _rights(facts),
         _replica_set(facts.replica_set),
         _oplog(facts.oplog, limits),
         _history(facts.history_seconds, newest),
@@ -118,10 +117,11 @@ def _answers(facts: SourceFacts) -> Row:
     return Row(check, State.PASS, f"{facts.reached}{more}")
 
 
-def _rights(rights: Rights | Unknown, denied: Problem | None) -> Row:
+def _rights(facts: SourceFacts) -> Row:
     check = "rights of the backup user"
-    if denied is not None:
-        return failed(check, denied)
+    rights = facts.rights
+    if facts.denied is not None:
+        return failed(check, facts.denied)
     if isinstance(rights, Unknown):
         return unchecked(check, rights)
     if not rights.logged_in:
@@ -144,7 +144,8 @@ def _rights(rights: Rights | Unknown, denied: Problem | None) -> Row:
     idle = [right for right in more if right.action in _IDLE]
     if idle:
         return Row(check, State.WARN, f"the user has rights that no backup uses: {_named(idle)}", _ONLY_BACKUP)
-    return Row(check, State.PASS, "the user may read all that a backup reads, and change nothing")
+    reads = "read all that a backup reads, and " if isinstance(facts.readable, str) else ""
+    return Row(check, State.PASS, f"the user may {reads}change nothing")
 
 
 def _named(rights: Iterable[Right]) -> str:

@@ -48,7 +48,7 @@ def store_rows(facts: StoreFacts, policy: RetentionPolicy, limits: Limits) -> li
         _lifecycle(facts, policy),
         _deleted(facts, limits),
         _object_lock(facts, policy),
-        _apart(facts.documents),
+        _documents(facts.documents),
         _least(facts),
     ]
 
@@ -231,7 +231,7 @@ def _not_locked(check: str, deleted: Deleted | Unknown) -> Row:
     )
 
 
-def _apart(documents: Documents | Unknown | None) -> Row:
+def _documents(documents: Documents | Unknown | None) -> Row:
     check = "documents kept apart"
     if isinstance(documents, Unknown):
         return unchecked(check, documents)
@@ -242,6 +242,10 @@ def _apart(documents: Documents | Unknown | None) -> Row:
             "nobody said where the documents of the application are",
             "Give `documents`: s3://bucket/folder, or the name of a MongoDB Backup Store block for that place.",
         )
+    return _apart(check, documents)
+
+
+def _apart(check: str, documents: Documents) -> Row:
     apart = "Give the documents a bucket of their own, with credentials of their own."
     if documents.overlapping:
         return Row(check, State.FAIL, f"backups and documents are in one folder: {documents.where}", apart)
@@ -251,7 +255,7 @@ def _apart(documents: Documents | Unknown | None) -> Row:
         seen = f"{seen}; whether the credentials of the backups get there is not known: {documents.readable.why}"
         return Row(check, State.NOT_CHECKED, seen, documents.readable.do)
     if documents.readable is None:
-        return Row(check, State.PASS, f"they are at another provider: {documents.where}")
+        return Row(check, State.PASS, f"{seen}, at another provider")
     if documents.readable:
         seen = f"{seen}, and the credentials of the backups can list them"
         return Row(check, State.WARN, seen, f"Confine the credentials of the backups to their folder. {apart}")

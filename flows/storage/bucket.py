@@ -27,6 +27,7 @@ from flows.core.preflight_facts import (
     Deletion,
     Documents,
     LifecycleRule,
+    Problem,
     StoreFacts,
     Transport,
     Unknown,
@@ -132,7 +133,7 @@ def survey_store(
 def unopened_store(location: str, error: BackupError, documents: DocumentsPlace | None) -> StoreFacts:
     """What is known of a store that cannot even be asked, because its block does not open."""
     why = Unknown.of(error)
-    facts = _unreached(location, (CheckLine("open the block", False, error.message, error.hint),), why)
+    facts = _unreached(location, (CheckLine("open the block", False, Problem.of(error).what, error.hint),), why)
     return replace(facts, documents=None if documents is None else why)
 
 
@@ -213,8 +214,13 @@ def _policy_itself(folder: S3Folder) -> bool | Unknown:
     answer = _question(folder, "get_bucket_policy", shows="Policy", absent={"NoSuchBucketPolicy"})
     if isinstance(answer, Unknown) or not answer:
         return answer if isinstance(answer, Unknown) else False
+    return lets_everybody_in(answer["Policy"])
+
+
+def lets_everybody_in(policy: str) -> bool | Unknown:
+    """Whether the policy of a bucket, as JSON, lets everybody in."""
     try:
-        said = json.loads(answer["Policy"])["Statement"]
+        said = json.loads(policy)["Statement"]
         statements = [said] if isinstance(said, dict) else list(said)
         open_ones = [one for one in statements if one["Effect"] == "Allow" and _is_everybody(one.get("Principal"))]
     except (ValueError, KeyError, TypeError):
