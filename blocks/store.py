@@ -19,8 +19,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from blocks.form import choice
 from flows.core.checks import CheckLine
 from flows.core.errors import ConfigurationError
-from flows.storage.bucket import Settings
 from flows.storage.options import StoreOptions
+from flows.storage.preflight import Settings
 from flows.storage.probe import check_store, probe_store
 from flows.storage.profiles import profile
 from flows.storage.s3 import S3Store, client_config, without_credentials

@@ -65,7 +65,7 @@ def preflight(
     origin, place = load_block(MongoDBSource, source), load_block(BackupStore, store)
     keys = load_identities(identities)
     protection = load_block(BackupEncryption, encryption) if encryption else None
-    elsewhere = documents_place(documents)
+    elsewhere = documents_place(documents, place)
     send_logs()
     facts = Facts(
         source=look_at_source(origin, selection, limits),

@@ -25,8 +25,8 @@ from flows.core.segments import MIB
 from flows.core.selection import Selection
 from flows.core.spool import Spool
 from flows.mongo.preflight import survey_source, unreached
-from flows.storage.bucket import DocumentsPlace, survey_store, unopened_store
-from flows.storage.preflight import survey_backups
+from flows.storage.preflight import DocumentsPlace, survey_backups, survey_store, unopened_store
+from flows.storage.store import checked_prefix
 from flows.tasks.blocks import load_block
 from flows.tasks.options import stage
 from flows.tasks.run import spool_root
@@ -40,11 +40,12 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def documents_place(text: str | None) -> DocumentsPlace | None:
+def documents_place(text: str | None, store: BackupStore) -> DocumentsPlace | None:
     """Read where the documents of the application are.
 
     Args:
         text: `s3://bucket/folder`, at the provider of the backups, or the name of a MongoDB Backup Store block.
+        store: Where the backups are.
 
     Raises:
         ConfigurationError: It is neither.
@@ -53,7 +54,8 @@ def documents_place(text: str | None) -> DocumentsPlace | None:
         return None
     if "://" not in text:
         block = load_block(BackupStore, text)
-        return DocumentsPlace(block.bucket, block.prefix, block.endpoint or "")
+        here = (block.endpoint or "").rstrip("/") == (store.endpoint or "").rstrip("/")
+        return DocumentsPlace(block.bucket, checked_prefix(block.prefix), here)
     scheme, _, rest = text.partition("://")
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
@@ -62,7 +64,7 @@ def documents_place(text: str | None) -> DocumentsPlace | None:
             hint="Give s3://bucket or s3://bucket/folder, or the name of a MongoDB Backup Store block.",
             got=text,
         )
-    return DocumentsPlace(bucket, prefix)
+    return DocumentsPlace(bucket, checked_prefix(prefix))
 
 
 def keys_facts(encryption: BackupEncryption | None, identities: Identities) -> KeysFacts:

@@ -111,6 +111,7 @@ def test_what_is_wrong_fails_the_run_after_its_page_is_there(
         {"documents": "nobody"},
         {"documents": "ftp://elsewhere"},
         {"documents": "s3://"},
+        {"documents": "s3://bucket/../secrets"},
         {"retention": Retention(days=0)},
     ):
         assert isinstance(run_flow(preflight, **wrong).error, ConfigurationError), wrong
@@ -169,7 +170,7 @@ def test_what_cannot_be_used_fails_its_rows_and_no_others(
 
     bare = {"bucket": s3.bucket, "prefix": repo.block.prefix, "endpoint": s3.endpoint}
     unknown = BackupStore(credentials=AwsCredentials(profile_name="no-such-profile"), **bare)
-    found = look_at_store.fn(unknown, "default", documents_place("s3://elsewhere"))
+    found = look_at_store.fn(unknown, "default", documents_place("s3://elsewhere", unknown))
     (line,) = found.lines
     assert (line.name, line.ok) == ("open the block", False)
     assert line.detail.endswith("reason: ProfileNotFound)")

@@ -16,7 +16,8 @@ from flows.core.preflight import Row, State
 from flows.core.preflight_backups import judge
 from flows.core.preflight_facts import BucketLock, Limits, StoreFacts, Unknown
 from flows.core.retention import RetentionPolicy
-from flows.storage.bucket import DocumentsPlace, Settings, lets_everybody_in, survey_store
+from flows.storage.bucket import lets_everybody_in
+from flows.storage.preflight import DocumentsPlace, Settings, survey_store
 from flows.storage.probe import check_store
 from flows.storage.s3 import S3Store, client_config, without_credentials
 from tests.storage.conftest import Server
@@ -126,7 +127,7 @@ def test_a_bucket_as_it_should_be(locking: Server, gate: FaultProxy) -> None:
         locking,
         gate.url,
         settings=Settings("block", True, 7),
-        documents=DocumentsPlace("invoices-pdf", "2026"),
+        documents=DocumentsPlace("invoices-pdf", "2026/"),
         lock="governance",
     )
 
@@ -297,9 +298,7 @@ def test_credentials_that_cannot_delete_are_told_from_those_that_do_not_want_to(
 
 
 def test_the_lesser_store_tells_little_and_nothing_is_made_up(rclone: Server) -> None:
-    facts = survey(
-        rclone, f"http://{rclone.host}:{rclone.port}", documents=DocumentsPlace("a", "b", "https://b.example")
-    )
+    facts = survey(rclone, f"http://{rclone.host}:{rclone.port}", documents=DocumentsPlace("a", "b/", here=False))
     untold = (NOT_CHECKED, "the store does not tell")
     compare(
         rows(facts),
