@@ -11,7 +11,7 @@ from pymongo import MongoClient
 
 from deployments import embedded
 from flows.core.preflight import Row, State
-from flows.core.preflight_facts import Limits, SourceFacts, Unknown
+from flows.core.preflight_facts import Limits, Rights, SourceFacts, Unknown
 from flows.core.preflight_source import source_rows
 from flows.core.selection import Selection
 from flows.mongo.client import SOURCE, MongoOptions, connect, holds_password
@@ -109,6 +109,9 @@ def test_a_server_as_it_should_be_is_all_right(secure: embedded.Mongod) -> None:
         "a point in time stays readable for 1.0 s, and the newest backup took 2 min" in found["snapshot history"].seen
     )
     assert facts.password_in_uri
+    # What the role itself has is no harm, whatever that is on this server.
+    assert isinstance(facts.rights, Rights)
+    assert facts.rights.of_backup == facts.rights.held
     # Both databases are one segment, and its compressed form beside it.
     assert isinstance(facts.spool_bytes, int)
     assert 2 * 200_000 < facts.spool_bytes < 2 * 300_000

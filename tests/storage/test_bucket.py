@@ -280,7 +280,7 @@ def test_credentials_that_may_ask_nothing_leave_rows_unchecked_and_say_what_to_a
         },
     )
     assert found["lifecycle rules"].do == (
-        "Allow s3:GetBucketLifecycleConfiguration for the store's credentials, on this bucket and prefix."
+        "Allow s3:GetLifecycleConfiguration for the store's credentials, on this bucket and prefix."
     )
     assert found["documents kept apart"].do == "Correct `documents`."
 
