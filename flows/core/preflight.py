@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from flows.core.errors import PreflightFailed
-from flows.core.markup import markdown_text, visible
+from flows.core.markup import markdown_hint, markdown_text, visible
 from flows.core.preflight_facts import Problem, Unknown
 from flows.core.report import markdown_table
 
@@ -42,14 +42,18 @@ class Row:
     seen: str
     do: str = ""
 
+    @property
+    def result(self) -> str:
+        """Its state for people."""
+        return self.state.value.upper() if self.state is State.FAIL else self.state.value
+
     def cells(self) -> dict[str, str]:
         """The row of a table."""
-        state = self.state.value
         return {
             "check": self.check,
-            "result": f"**{state.upper()}**" if self.state is State.FAIL else state,
+            "result": f"**{self.result}**" if self.state is State.FAIL else self.result,
             "seen": markdown_text(self.seen),
-            "how to mend it": self.do,
+            "how to mend it": markdown_hint(self.do),
         }
 
 
@@ -115,7 +119,13 @@ class PreflightReport:
         raise error
 
     def page(self) -> str:
-        """The checklist as Markdown."""
+        """The checklist as Markdown: what is to be mended, and a table of everything."""
+        # The Prefect UI breaks no line in a table, so what has to be read is not there alone.
+        mend = [
+            f"* **{row.result}: {row.check}**: {markdown_text(row.seen)}. {markdown_hint(row.do)}".rstrip()
+            for row in self.worst_first
+            if row.state is not State.PASS
+        ]
         return "\n".join(
             [
                 f"# Preflight of plan {self.plan}",
@@ -123,6 +133,9 @@ class PreflightReport:
                 f"* **{self.sentence}**",
                 f"* **Store**: {markdown_text(self.store)}",
                 f"* **Checked**: {self.finished:%Y-%m-%d %H:%M:%S} UTC by {markdown_text(self.by)}",
+                *(["", "## To mend, or to look up", "", *mend] if mend else []),
+                "",
+                "## All checks",
                 "",
                 markdown_table([row.cells() for row in self.worst_first]),
             ]
@@ -132,8 +145,7 @@ class PreflightReport:
         """The checklist for a terminal of so many columns."""
         lines = [f"Preflight of plan {self.plan}", self.sentence]
         for row in self.worst_first:
-            state = row.state.value.upper() if row.state is State.FAIL else row.state.value
-            lines += ["", *_wrapped(f"{row.check}: {visible(row.seen)}", f"{state:<13}", width)]
+            lines += ["", *_wrapped(f"{row.check}: {visible(row.seen)}", f"{row.result:<13}", width)]
             if row.do:
                 lines += _wrapped(f"Do: {row.do}", " " * 13, width)
         return "\n".join(lines)

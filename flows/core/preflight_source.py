@@ -67,12 +67,12 @@ def source_rows(facts: SourceFacts, newest: NewestBackup | None, limits: Limits)
         transport_row(
             "TLS to MongoDB",
             facts.tls,
-            turn_on="Start mongod with --tlsMode requireTLS, and turn on `tls` in the MongoDB Backup Source block; set "
-            "`tls_ca_file` there if the CA is your own.",
-            verify="Take tlsInsecure and tlsAllowInvalidCertificates out of the connection string, and set "
+            turn_on="Start mongod with `--tlsMode requireTLS`, and turn on `tls` in the MongoDB Backup Source block; "
+            "set `tls_ca_file` there if the CA is your own.",
+            verify="Take `tlsInsecure` and `tlsAllowInvalidCertificates` out of the connection string, and set "
             "`tls_ca_file` in the MongoDB Backup Source block to the CA of the server.",
-            name="Take tlsAllowInvalidHostnames out of the connection string, and use a host name that the certificate "
-            "of the server names.",
+            name="Take `tlsAllowInvalidHostnames` out of the connection string, and use a host name that the "
+            "certificate of the server names.",
         ),
         _rights(facts),
         _replica_set(facts.replica_set),
@@ -167,7 +167,7 @@ def _replica_set(name: str | Unknown | None) -> Row:
             check,
             State.FAIL,
             "a standalone: its collections cannot be read at one point in time, so no backup is consistent",
-            "Turn it into a replica set of one member: start mongod with --replSet, then rs.initiate(); set "
+            "Turn it into a replica set of one member: start mongod with `--replSet`, then `rs.initiate()`; set "
             "`replica_set` in the MongoDB Backup Source block.",
         )
     return Row(check, State.PASS, f"{name}: all collections are read at one point in time")
@@ -182,8 +182,8 @@ def _oplog(oplog: Oplog | Unknown, limits: Limits) -> Row:
     if window >= wanted:
         return Row(check, State.PASS, seen)
     larger = (
-        "Make it larger: db.adminCommand({replSetResizeOplog: 1, size: <MB>}), and give it a least time with "
-        f"minRetentionHours: {limits.oplog_hours:g}."
+        "Make it larger: `db.adminCommand({replSetResizeOplog: 1, size: <MB>})`, and give it a least time with "
+        f"`minRetentionHours: {limits.oplog_hours:g}`."
     )
     if oplog.filled and window / oplog.filled >= wanted:
         full = format_duration(window / oplog.filled)
@@ -211,7 +211,7 @@ def _history(seconds: int | Unknown, newest: NewestBackup | None) -> Row:
             check,
             State.WARN,
             f"{seen}: a slower one may fail",
-            f"db.adminCommand({{setParameter: 1, minSnapshotHistoryWindowInSeconds: {wanted}}}), and in the "
-            "configuration of mongod, so that it stays.",
+            f"Make it longer: `db.adminCommand({{setParameter: 1, minSnapshotHistoryWindowInSeconds: {wanted}}})`, and "
+            "in the configuration of mongod, so that it stays.",
         )
     return Row(check, State.PASS, seen)

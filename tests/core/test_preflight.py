@@ -279,7 +279,7 @@ def report(*rows: Row) -> PreflightReport:
 
 ROWS = (
     Row("one", PASS, "fine"),
-    Row("two", WARN, "a | b\n| c <script>", "Do this."),
+    Row("two", WARN, "a | b\n| c <script>", "Use `f(<x>)` for <it>."),
     Row("three", NOT_CHECKED, "the store does not tell"),
     Row("four", FAIL, "it is *broken*, " * 10 + "truly", "Mend it with `mend --now`, then look again. " * 3),
 )
@@ -288,16 +288,27 @@ ROWS = (
 def test_the_page_has_the_worst_first_and_shows_foreign_text_as_text() -> None:
     page = report(*ROWS).page()
     lines = page.splitlines()
-    assert lines[:5] == [
+    assert lines[:7] == [
         "# Preflight of plan mpg",
         "",
         "* **FAILED: 1 failed, 1 warning, 1 not checked, 1 passed**",
         "* **Store**: s3://backups/&lt;b&gt;mongo",
         "* **Checked**: 2026-03-06 12:00:00 UTC by Anna on worker-1",
+        "",
+        "## To mend, or to look up",
     ]
-    assert [line.split(" | ")[0] for line in lines[8:]] == ["| four", "| two", "| three", "| one"]
-    assert "| two | warn | a \\| b \\| c &lt;script&gt; | Do this. |" in lines
-    assert "it is \\*broken\\*" in page
+    assert [line.split(": ")[1] for line in lines[8:11]] == ["four**", "two**", "three**"]
+    assert lines[9] == "* **warn: two**: a | b | c &lt;script&gt;. Use `f(<x>)` for &lt;it&gt;."
+    assert lines[10] == "* **not checked: three**: the store does not tell."
+    assert "it is \\*broken\\*" in lines[8]
+    assert [line.split(" | ")[0] for line in lines[16:]] == ["| four", "| two", "| three", "| one"]
+    assert "| two | warn | a \\| b \\| c &lt;script&gt; | Use `f(<x>)` for &lt;it&gt;. |" in lines
+
+
+def test_a_page_without_anything_to_do_is_the_table_alone() -> None:
+    page = report(ROWS[0]).page()
+    assert "To mend" not in page
+    assert page.endswith("| one | pass | fine |  |")
 
 
 def test_a_terminal_of_80_columns_shows_all_of_it() -> None:
