@@ -17,7 +17,6 @@ from flows.tasks.options import send_logs
 from flows.tasks.preflight import (
     documents_place,
     keys_facts,
-    log_rows,
     look_at_backups,
     look_at_source,
     look_at_store,
@@ -76,7 +75,6 @@ def preflight(
     )
     finished = datetime.now(UTC)
     rows = judge(facts, policy, limits.limits(), now=finished)
-    log_rows(rows)
     report = PreflightReport(plan=plan, store=place.location, by=started_by(), finished=finished, rows=rows)
     publish_page(f"preflight-{plan}", report.page(), f"Preflight of {plan}")
     report.check()

@@ -183,10 +183,9 @@ class BackupUnopened(IntegrityError):
 
 
 class PreflightFailed(BackupError):
-    """A preflight came to its end, and something on the checklist failed; `text` is the checklist, for a terminal."""
+    """A preflight came to its end, and something on the checklist failed."""
 
     code = "preflight-failed"
-    text: str = ""
 
 
 class StoredWrongly(IntegrityError):

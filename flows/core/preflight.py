@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from flows.core.errors import PreflightFailed
-from flows.core.markup import markdown_hint, markdown_text, visible
+from flows.core.markup import markdown_hint, markdown_text
 from flows.core.preflight_facts import Problem, Unknown
 from flows.core.report import markdown_table
 
@@ -44,17 +43,13 @@ class Row:
 
     @property
     def result(self) -> str:
-        """Its state for people."""
+        """Its state, for people."""
         return self.state.value.upper() if self.state is State.FAIL else self.state.value
 
-    def cells(self) -> dict[str, str]:
-        """The row of a table."""
-        return {
-            "check": self.check,
-            "result": f"**{self.result}**" if self.state is State.FAIL else self.result,
-            "seen": markdown_text(self.seen),
-            "how to mend it": markdown_hint(self.do),
-        }
+    def line(self) -> str:
+        """All of it as an item of a list in Markdown: the Prefect UI breaks no line in a table."""
+        head = self.check if self.state is State.PASS else f"{self.result}: {self.check}"
+        return f"* **{head}**: {markdown_text(self.seen)}. {markdown_hint(self.do)}".rstrip()
 
 
 def unchecked(check: str, fact: Unknown) -> Row:
@@ -107,7 +102,7 @@ class PreflightReport:
         bad = self.of(State.FAIL)
         if not bad:
             return
-        error = PreflightFailed(
+        raise PreflightFailed(
             f"{_number(bad, 'check')} of the preflight failed",
             hint=f"The page preflight-{self.plan} under Artifacts says how to mend each. "
             + (f"The first: {bad[0].do}" if bad[0].do else ""),
@@ -115,17 +110,11 @@ class PreflightReport:
             failed=[row.check for row in bad],
             first=bad[0].seen,
         )
-        error.text = self.text()
-        raise error
 
     def page(self) -> str:
-        """The checklist as Markdown: what is to be mended, and a table of everything."""
-        # The Prefect UI breaks no line in a table, so what has to be read is not there alone.
-        mend = [
-            f"* **{row.result}: {row.check}**: {markdown_text(row.seen)}. {markdown_hint(row.do)}".rstrip()
-            for row in self.worst_first
-            if row.state is not State.PASS
-        ]
+        """The checklist as Markdown: a table of everything, what is to be mended and how, and what passed."""
+        passed = [row.line() for row in self.of(State.PASS)]
+        others = [row.line() for row in self.worst_first if row.state is not State.PASS]
         return "\n".join(
             [
                 f"# Preflight of plan {self.plan}",
@@ -133,26 +122,12 @@ class PreflightReport:
                 f"* **{self.sentence}**",
                 f"* **Store**: {markdown_text(self.store)}",
                 f"* **Checked**: {self.finished:%Y-%m-%d %H:%M:%S} UTC by {markdown_text(self.by)}",
-                *(["", "## To mend, or to look up", "", *mend] if mend else []),
                 "",
-                "## All checks",
-                "",
-                markdown_table([row.cells() for row in self.worst_first]),
+                markdown_table([{"check": row.check, "result": row.result} for row in self.worst_first]),
+                *(["", "## To mend, or to look up", "", *others] if others else []),
+                *(["", "## Passed", "", *passed] if passed else []),
             ]
         )
-
-    def text(self, width: int = 80) -> str:
-        """The checklist for a terminal of so many columns."""
-        lines = [f"Preflight of plan {self.plan}", self.sentence]
-        for row in self.worst_first:
-            lines += ["", *_wrapped(f"{row.check}: {visible(row.seen)}", f"{row.result:<13}", width)]
-            if row.do:
-                lines += _wrapped(f"Do: {row.do}", " " * 13, width)
-        return "\n".join(lines)
-
-
-def _wrapped(text: str, first: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
 
 
 def _number(rows: Sequence[object], what: str) -> str:

@@ -187,7 +187,12 @@ def _oplog(oplog: Oplog | Unknown, limits: Limits) -> Row:
     )
     if oplog.filled and window / oplog.filled >= wanted:
         full = format_duration(window / oplog.filled)
-        return Row(check, State.WARN, f"{seen}; it is not full yet, and at this rate will reach {full}", larger)
+        return Row(
+            check,
+            State.WARN,
+            f"{seen}; it is not full yet, and at this rate will reach {full}",
+            f"Nothing, if the replica set is young: look again in {format_duration(wanted)}. Otherwise: {larger}",
+        )
     return Row(check, State.FAIL, seen, larger)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from blocks import BackupEncryption, BackupStore, MongoDBSource
 from flows.core.encryption import Identities
 from flows.core.errors import BackupError, ConfigurationError
-from flows.core.preflight import Row, State
 from flows.core.preflight_facts import (
     BackupsFacts,
     KeysFacts,
@@ -127,10 +125,3 @@ def look_at_worker() -> WorkerFacts:
     except BackupError as error:
         free = Problem.of(error)
     return WorkerFacts(free, ROOM_BYTES)
-
-
-def log_rows(rows: Iterable[Row]) -> None:
-    """Leave the checklist in the log of the run, too."""
-    levels = {State.FAIL: logging.ERROR, State.WARN: logging.WARNING}
-    for row in rows:
-        logger.log(levels.get(row.state, logging.INFO), "%s: %s: %s", row.check, row.state.value, row.seen)

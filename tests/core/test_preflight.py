@@ -281,44 +281,43 @@ ROWS = (
     Row("one", PASS, "fine"),
     Row("two", WARN, "a | b\n| c <script>", "Use `f(<x>)` for <it>."),
     Row("three", NOT_CHECKED, "the store does not tell"),
-    Row("four", FAIL, "it is *broken*, " * 10 + "truly", "Mend it with `mend --now`, then look again. " * 3),
+    Row("four", FAIL, "it is *broken*", "Mend it with `mend --now`."),
 )
 
 
 def test_the_page_has_the_worst_first_and_shows_foreign_text_as_text() -> None:
-    page = report(*ROWS).page()
-    lines = page.splitlines()
-    assert lines[:7] == [
+    lines = report(*ROWS).page().splitlines()
+    assert lines == [
         "# Preflight of plan mpg",
         "",
         "* **FAILED: 1 failed, 1 warning, 1 not checked, 1 passed**",
         "* **Store**: s3://backups/&lt;b&gt;mongo",
         "* **Checked**: 2026-03-06 12:00:00 UTC by Anna on worker-1",
         "",
+        "| check | result |",
+        "| --- | --- |",
+        "| four | FAIL |",
+        "| two | warn |",
+        "| three | not checked |",
+        "| one | pass |",
+        "",
         "## To mend, or to look up",
+        "",
+        "* **FAIL: four**: it is \\*broken\\*. Mend it with `mend --now`.",
+        "* **warn: two**: a | b | c &lt;script&gt;. Use `f(<x>)` for &lt;it&gt;.",
+        "* **not checked: three**: the store does not tell.",
+        "",
+        "## Passed",
+        "",
+        "* **one**: fine.",
     ]
-    assert [line.split(": ")[1] for line in lines[8:11]] == ["four**", "two**", "three**"]
-    assert lines[9] == "* **warn: two**: a | b | c &lt;script&gt;. Use `f(<x>)` for &lt;it&gt;."
-    assert lines[10] == "* **not checked: three**: the store does not tell."
-    assert "it is \\*broken\\*" in lines[8]
-    assert [line.split(" | ")[0] for line in lines[16:]] == ["| four", "| two", "| three", "| one"]
-    assert "| two | warn | a \\| b \\| c &lt;script&gt; | Use `f(<x>)` for &lt;it&gt;. |" in lines
 
 
-def test_a_page_without_anything_to_do_is_the_table_alone() -> None:
+def test_a_page_without_anything_to_do_says_so() -> None:
     page = report(ROWS[0]).page()
+    assert "* **PASSED: 0 failed, 0 warnings, 0 not checked, 1 passed**" in page
     assert "To mend" not in page
-    assert page.endswith("| one | pass | fine |  |")
-
-
-def test_a_terminal_of_80_columns_shows_all_of_it() -> None:
-    text = report(*ROWS).text()
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.startswith(
-        "Preflight of plan mpg\nFAILED: 1 failed, 1 warning, 1 not checked, 1 passed\n\nFAIL         four"
-    )
-    assert "\n             Do: Mend it with `mend --now`, then look again." in text
-    assert text.endswith("\n\npass         one: fine")
+    assert "Passed" not in report(*ROWS[1:]).page()
 
 
 def test_only_a_row_that_failed_fails_the_run() -> None:
@@ -328,7 +327,6 @@ def test_only_a_row_that_failed_fails_the_run() -> None:
         report(*ROWS).check()
     assert raised.value.facts["failed"] == ["four"]
     assert raised.value.hint.startswith("The page preflight-mpg under Artifacts says how to mend each. The first: Mend")
-    assert raised.value.text == report(*ROWS).text()
 
 
 def test_an_error_becomes_a_fact_with_what_it_says_of_the_place() -> None:
