@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from flows.core.selection import Selection
 from flows.mongo.client import SOURCE, MongoOptions, connect, holds_password
 from flows.mongo.preflight import survey_source
 from flows.mongo.source import MongoSource
-from tests.support.preflights import NEWEST
+from tests.support.preflights import GOOD, NEWEST, row
 
 MIB = 1024 * 1024
 FAIL, WARN, PASS, NOT_CHECKED = State.FAIL, State.WARN, State.PASS, State.NOT_CHECKED
@@ -173,6 +174,7 @@ def test_a_clock_that_is_wrong_is_seen(standalone: embedded.Mongod) -> None:
     facts = survey(standalone.uri, ahead=timedelta(seconds=400))
     assert isinstance(facts.ahead_seconds, float)
     assert 370 < facts.ahead_seconds < 430
+    assert row("clocks", replace(GOOD, source=facts)).state is FAIL
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from flows.core.checks import CheckLine
 from flows.core.preflight import Row, State
 from flows.core.preflight_backups import judge
-from flows.core.preflight_facts import BucketLock, Limits, StoreFacts, Unknown
+from flows.core.preflight_facts import BucketLock, KeysFacts, Limits, StoreFacts, Unknown
 from flows.core.retention import RetentionPolicy
 from flows.storage.bucket import lets_everybody_in
 from flows.storage.preflight import DocumentsPlace, Settings, survey_store
@@ -22,7 +22,7 @@ from flows.storage.probe import check_store
 from flows.storage.s3 import S3Store, client_config, without_credentials
 from tests.storage.conftest import Server
 from tests.support.fault_proxy import FaultProxy, Request, status
-from tests.support.preflights import GOOD
+from tests.support.preflights import GOOD, NEWEST, NOW
 
 FAIL, WARN, PASS, NOT_CHECKED = State.FAIL, State.WARN, State.PASS, State.NOT_CHECKED
 DENIED = status(403, "AccessDenied")
@@ -63,11 +63,13 @@ def survey(
     )
 
 
-def rows(facts: StoreFacts, policy: RetentionPolicy | None = None) -> dict[str, Row]:
-    everything = judge(
-        replace(GOOD, store=facts), policy or RetentionPolicy(), Limits(), now=datetime(2026, 3, 6, 12, tzinfo=UTC)
-    )
-    return {row.check: row for row in everything}
+def rows(facts: StoreFacts, policy: RetentionPolicy | None = None, *, ours: bool = True) -> dict[str, Row]:
+    """The checklist; without `ours`, of backups that this project does not encrypt."""
+    given = replace(GOOD, store=facts)
+    if not ours:
+        backups = replace(GOOD.backups, newest=replace(NEWEST, recipients=()))
+        given = replace(given, backups=backups, keys=KeysFacts())
+    return {row.check: row for row in judge(given, policy or RetentionPolicy(), Limits(), now=NOW)}
 
 
 def compare(found: dict[str, Row], told: Told) -> None:
@@ -150,6 +152,7 @@ def test_a_bucket_as_it_should_be(locking: Server, gate: FaultProxy) -> None:
         },
     )
     assert {row.check for row in found.values() if row.state is not PASS} == {"TLS to the store"}
+    compare(rows(facts, ours=False), {"encryption at rest": (WARN, "only by the store: its default is aws:kms")})
     assert left(locking) == []
     assert isinstance(facts.ahead_seconds, float)
     assert abs(facts.ahead_seconds) < 30
@@ -185,6 +188,7 @@ def test_a_bucket_that_is_wrong_in_every_way(moto: Server, gate: FaultProxy) -> 
             "credentials are in blocks": (FAIL, "the environment of the worker"),
         },
     )
+    compare(rows(facts, ours=False), {"encryption at rest": (FAIL, "neither this project nor the store encrypts")})
     assert facts.beyond is None
     assert left(moto) == ["invoices/1.pdf"]
 
@@ -314,7 +318,7 @@ def test_the_lesser_store_tells_little_and_nothing_is_made_up(rclone: Server) ->
             "documents kept apart": (PASS, "s3://a/b, at another provider"),
         },
     )
-    assert isinstance(facts.default_encryption, Unknown)
+    compare(rows(facts, ours=False), {"encryption at rest": (NOT_CHECKED, "whether the store does is not known")})
     assert facts.object_lock == BucketLock(False)
     assert left(rclone) == []
 
