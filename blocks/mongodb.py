@@ -15,7 +15,7 @@ from blocks.form import choice
 from flows.core.checks import CheckLine
 from flows.core.errors import BackupError
 from flows.core.selection import Selection
-from flows.mongo.client import SOURCE, TARGET, MongoOptions, connect
+from flows.mongo.client import SOURCE, TARGET, MongoOptions, connect, holds_password
 from flows.mongo.source import MongoSource
 from flows.mongo.target import MongoTarget
 
@@ -78,6 +78,11 @@ class _MongoDB(Block):
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password go together: set both or neither")
         return self
+
+    @property
+    def password_in_uri(self) -> bool:
+        """Whether a password is part of the connection string."""
+        return self.connection_string is not None and holds_password(self.connection_string.get_secret_value())
 
     def options(self) -> MongoOptions:
         """How to reach the server, for the layer below. The result holds the secrets."""

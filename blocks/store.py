@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
+from boto3 import Session
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -21,9 +22,11 @@ from flows.core.errors import ConfigurationError
 from flows.core.retention import RetentionPolicy
 from flows.storage.assumed_role import assume_role
 from flows.storage.options import StoreOptions
+from flows.storage.preflight import Settings
 from flows.storage.probe import check_store, probe_store
 from flows.storage.profiles import profile
-from flows.storage.s3 import S3Store, client_config
+from flows.storage.s3 import S3Store, client_config, without_credentials
+from flows.storage.s3_errors import store_errors
 
 _making = threading.Lock()
 
@@ -161,6 +164,11 @@ class BackupStore(Block):
             lock=self.lock.value,
         )
 
+    @property
+    def location(self) -> str:
+        """Where this is, for people."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
     def days_of_lock(self, kept: int | None) -> int | None:
         """For how many days a backup is locked; None where nothing is.
 
@@ -187,18 +195,41 @@ class BackupStore(Block):
             # Within the lock: the first store of a client gives it handlers.
             return S3Store(self._client, self.bucket, self.prefix, profile(self.provider.value), self._options())
 
-    def _make_client(self) -> Any:
+    def open_as_stranger(self) -> S3Store:
+        """Open the same place as somebody without credentials, to see whether the store lets them in."""
+        with _making:
+            client = self._make_client(signs=False)
+            # Nor does a stranger have the key that the store may encrypt with.
+            return S3Store(client, self.bucket, self.prefix, profile(self.provider.value))
+
+    def survey_settings(self, kept: int) -> Settings:
+        """What a preflight wants to know of this block; `kept` is the `days` of its retention."""
+        given = self.credentials.aws_client_parameters.get_params_override()
+        return Settings(self._keys_from(), given.get("verify", True) is not False, self.days_of_lock(kept))
+
+    def _keys_from(self) -> str:
+        if isinstance(self.credentials, MinIOCredentials) or self.credentials.aws_secret_access_key is not None:
+            return "block"
+        # Not `get_boto3_session`, which assumes a role with the keys whose origin is asked for.
+        with store_errors(self.location):
+            found = Session(profile_name=self.credentials.profile_name).get_credentials()
+        return found.method if found is not None else ""
+
+    def _make_client(self, *, signs: bool = True) -> Any:
         chosen = profile(self.provider.value)
         # `get_boto3_session` leaves `aws_client_parameters` out, so they are put in here.
         given: dict[str, Any] = self.credentials.aws_client_parameters.get_params_override()
         config = client_config(chosen)
         if given.get("config") is not None:
             config = config.merge(given["config"])
+        if not signs:
+            config = without_credentials(config)
         region = self.region or self.credentials.region_name or chosen.region
         arguments = {**given, "config": config, "region_name": region}
         if self.endpoint:
             arguments["endpoint_url"] = self.endpoint
-        return self._session(region).client("s3", **arguments)
+        with store_errors(self.location):  # a profile that is not there, a role that may not be taken on
+            return self._session(region).client("s3", **arguments)
 
     def _session(self, region: str) -> Any:
         credentials = self.credentials

@@ -41,6 +41,7 @@ def run_fresh(code: str) -> str:
         "flows.hold",
         "flows.drill",
         "flows.verify",
+        "flows.preflight",
         "flows.tasks.dump",
     ],
 )

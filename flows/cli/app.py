@@ -40,6 +40,7 @@ for verb, group, text in (
     ("probe", _STORE, "Find out what a store can do."),
     ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
     ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),
+    ("preflight", _PROOF, "Go through the checklist of an operator."),
 ):
     app.command(f"flows.cli.verbs:{verb.replace('-', '_')}", name=verb, group=group, help=text)
 app.command("flows.cli.evidence:app", name="evidence", group=_PROOF, help="Prove or report on what drills have left.")

@@ -41,6 +41,8 @@ _METAVARS = {
     "confirm": "NAME",
     "namespace": "DATABASE.COLLECTION",
     "database": "NAME",
+    "documents": "PLACE",
+    "limits": "NAME=NUMBER,…",
 }
 
 # What is typed otherwise here than in the form of the UI.
@@ -51,6 +53,8 @@ _HELP = {
     "daily, weekly, monthly, yearly, time_zone, garbage_after_hours.",
     "stores": "Blocks of more stores that get the backup; or each as JSON with its own rules: "
     '`{"store": "offsite", "retention": {"days": 30}}`.',
+    "limits": "Such as `drill_days=100,oplog_hours=48`. Names: oplog_hours, clock_seconds, deleted_days, drill_days, "
+    "verification_days, segment_mib, segments_in_flight.",
     "assertions": "More checks, each as JSON like those of the block.",
 }
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from flows.core.errors import BackupError, ConfigurationError, IntegrityError, PlanBusy, Refused, TargetNotEmpty
+from flows.core.errors import (
+    BackupError,
+    ConfigurationError,
+    IntegrityError,
+    PlanBusy,
+    PreflightFailed,
+    Refused,
+    TargetNotEmpty,
+)
 
 
 class Status(IntEnum):
@@ -32,6 +40,7 @@ MEANINGS = {
 _BY_ERROR: tuple[tuple[tuple[type[BackupError], ...], Status], ...] = (
     ((ConfigurationError,), Status.WRONG_USE),
     ((Refused, TargetNotEmpty, PlanBusy), Status.REFUSED),
+    ((PreflightFailed,), Status.FINDINGS),
 )
 
 

@@ -14,6 +14,7 @@ from flows import copy_backup as copy_module
 from flows import drill as drill_module
 from flows import hold as hold_module
 from flows import inventory as inventory_module
+from flows import preflight as preflight_module
 from flows import probe as probe_module
 from flows import prune as prune_module
 from flows import restore as restore_module
@@ -42,6 +43,7 @@ VERBS = {
     "inventory": Verb(inventory_module.inventory, lambda rows: [row.cells() for row in rows]),
     "verify": Verb(verify_module.verify),
     "drill": Verb(drill_module.drill),
+    "preflight": Verb(preflight_module.preflight),
     "prune": Verb(prune_module.prune),
     "hold": Verb(hold_module.hold),
     "copy": Verb(copy_module.copy_backup),

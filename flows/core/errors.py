@@ -188,6 +188,12 @@ class BackupUnopened(IntegrityError):
     code = "backup-unopened"
 
 
+class PreflightFailed(BackupError):
+    """A preflight came to its end, and something on the checklist failed."""
+
+    code = "preflight-failed"
+
+
 class StoredWrongly(IntegrityError):
     """An object just uploaded is not in the store as it was sent; sending it again may help."""
 

@@ -20,4 +20,16 @@ def html_text(text: str) -> str:
 
 def markdown_text(text: str) -> str:
     """For Markdown within a line or a cell of `markdown_table`, which takes care of the bars itself."""
-    return _MARKDOWN.sub(r"\\\1", escape(visible(text), quote=False))
+    return _escaped(visible(text))
+
+
+def markdown_hint(text: str) -> str:
+    """The same for a sentence of ours that may quote others: what it marks as code stays code."""
+    parts = visible(text).split("`")
+    if len(parts) % 2 == 0:  # then a backtick is somebody else's
+        return markdown_text(text)
+    return "`".join(part if number % 2 else _escaped(part) for number, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", escape(text, quote=False))

@@ -69,6 +69,12 @@ SOURCE = Side("source", SourceError, SourceUnavailable)
 TARGET = Side("target", TargetError, TargetUnavailable)
 
 
+def holds_password(uri: str) -> bool:
+    """Whether a connection string has a password in it: that of the user, or of a key."""
+    login, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
+    return (bool(at) and bool(login.partition(":")[2])) or "keyfilepassword=" in uri.lower()
+
+
 @contextmanager
 def connect(options: MongoOptions, side: Side) -> Iterator[Client]:
     """Open a client for the length of the block; nothing is sent before the first command.

@@ -30,6 +30,10 @@ class SourcePlan:
         """Bytes of the largest segments together, so many of them, as far as the server can tell [bytes]."""
         return sum(sorted(segment.estimated_bytes for segment in self.segments)[-count:])
 
+    def room(self, in_flight: int) -> int:
+        """Space that a backup takes on the spool disk at one time, with so many segments in flight [bytes]."""
+        return 2 * self.largest(in_flight)  # each with its compressed form beside it
+
 
 def plan_source(source: MongoSource, selection: Selection, *, users: bool, segment_bytes: int) -> SourcePlan:
     """List what is selected, cut it into segments, and choose the point in time that all of them show.

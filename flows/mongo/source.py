@@ -52,6 +52,11 @@ class MongoSource:
         self._client = client
         self._catalog = Catalog(client, SOURCE)
 
+    @property
+    def client(self) -> Client:
+        """The driver's client, for what the modules of this package ask beyond a backup."""
+        return self._client
+
     def identity(self) -> SourceIdentity:
         """Ask the server who it is.
 

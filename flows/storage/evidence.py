@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -15,7 +15,9 @@ from flows.core.evidence import (
     EVIDENCE_LIMIT_BYTES,
     ChainedRecord,
     EvidenceKey,
+    EvidenceKind,
     EvidenceRecord,
+    Result,
     StoredEvidence,
     chain,
     evidence_prefix,
@@ -26,6 +28,7 @@ from flows.core.evidence_gathering import Gathering
 from flows.core.evidence_html import report_html
 from flows.core.evidence_report import EvidenceReport, Period
 from flows.core.keys import is_folder
+from flows.core.preflight_facts import Last
 from flows.core.signing import SigningKey
 from flows.storage.memory import MemoryStore
 from flows.storage.repository import Repository
@@ -33,6 +36,7 @@ from flows.storage.store import ObjectStore
 
 REPORT_LIMIT_BYTES = 64 * 1024 * 1024  # of an HTML file; tables are cut long before
 _READERS = 8  # threads; each holds one record at a time
+_MOST_LOOKS = 60  # at records, for the last that passed
 
 
 def append(
@@ -131,6 +135,37 @@ def prove(
         if chained is not None:
             sound(chained)
     return check.report()
+
+
+def last_of(store: ObjectStore, plan: str, kind: EvidenceKind, *, trusted: Collection[str], now: datetime) -> Last:
+    """When something was last done, and when it last passed: one listing, and a few records from the newest back.
+
+    Records that cannot be used are left out, and so are those from the future: nobody could outdate them. Whether the
+    chain is whole is not looked at: that is `prove`.
+
+    Args:
+        store: Where the evidence is.
+        plan: Whose.
+        kind: What was done.
+        trusted: Public keys of those who may sign; none: whoever signed, or nobody.
+        now: Aware.
+    """
+    names = [name for name in _names(store, plan) if name.kind == kind.value and name.finished <= now]
+    names.sort(key=lambda name: (name.finished, name.sequence), reverse=True)
+    newest: datetime | None = None
+    untrusted = 0
+    for name in names[:_MOST_LOOKS]:
+        stored = _read(store, str(name), name)
+        if stored.record is None or stored.sha256 != name.sha256 or stored.record.key != name:
+            continue
+        signature = stored.record.signature
+        if trusted and (signature is None or signature.signer not in trusted):
+            untrusted += 1
+            continue
+        newest = newest or name.finished
+        if stored.record.record.result is Result.PASSED:
+            return Last(newest, name.finished, untrusted)
+    return Last(newest, None, untrusted)
 
 
 def copied(folder: Path, plan: str) -> MemoryStore:

@@ -26,7 +26,7 @@ _CONTENT = b"written by a probe of this store; may be deleted\n"
 _SHA256 = base64.b64encode(hashlib.sha256(_CONTENT).digest()).decode()
 _WRONG = base64.b64encode(bytes(32)).decode()
 _MD5 = base64.b64encode(hashlib.md5(_CONTENT, usedforsecurity=False).digest()).decode()
-_FOLDER = ".probe"
+SCRATCH = ".probe"
 _FORGOTTEN = timedelta(hours=1)  # no probe takes longer, so what is older was left by one that was killed
 _MOST_SKEW = timedelta(minutes=5)  # stores refuse requests at 15
 _LOCK = timedelta(seconds=3)
@@ -90,7 +90,7 @@ class _Probe:
     def __init__(self, store: S3Store, scratch: str) -> None:
         self._store = store
         self._profile = store.profile
-        self._folder = f"{_FOLDER}/{scratch}"
+        self._folder = f"{SCRATCH}/{scratch}"
         self._key = f"{self._folder}/object"
         self._unfinished = f"{self._folder}/unfinished"
         self._upload = ""  # id of the unfinished upload
@@ -229,7 +229,7 @@ class _Probe:
         def attempt() -> CheckLine:
             if not self._upload:
                 return CheckLine("list uploads", True, "not tried: none was started")
-            found = self._unfinished in [upload.key for upload in self._store.uploads(_FOLDER)]
+            found = self._unfinished in [upload.key for upload in self._store.uploads(SCRATCH)]
             return CheckLine(
                 "list uploads",
                 True,
@@ -426,8 +426,8 @@ class _Probe:
         def attempt() -> str:
             keys = self._written
             with suppress(StoreDenied):  # another line says that nothing can be listed
-                keys |= {item.key for item in self._store.list(_FOLDER) if old(item.modified)}
-                for upload in self._store.uploads(_FOLDER):
+                keys |= {item.key for item in self._store.list(SCRATCH) if old(item.modified)}
+                for upload in self._store.uploads(SCRATCH):
                     if upload.key.startswith(f"{self._folder}/") or old(upload.started):
                         self._store.abort(upload)
             if left := self._store.delete(sorted(keys)):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -87,6 +88,11 @@ def client_config(
         response_checksum_validation=profile.checksums,
         s3={"addressing_style": profile.addressing},
     )
+
+
+def without_credentials(config: Config) -> Config:
+    """The same for a client that signs nothing, as somebody without credentials has it."""
+    return config.merge(Config(signature_version=UNSIGNED))
 
 
 class S3Store:

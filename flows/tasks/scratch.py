@@ -26,7 +26,7 @@ from flows.tasks.run import Run
 logger = logging.getLogger(__name__)
 
 _RENEW_SECONDS = 60.0
-_ROOM_BYTES = 512 * 1024 * 1024  # for the journal, the oplog and the program of a MongoDB of our own
+ROOM_BYTES = 512 * 1024 * 1024  # for the journal, the oplog and the program of a MongoDB of our own
 # Nothing may expire while it is looked at; and of the oplog nobody wants more than the newest moment [MB].
 _OPTIONS = ("--setParameter", "ttlMonitorEnabled=false", "--oplogSize", "128")
 
@@ -52,7 +52,7 @@ def embedded_scratch(run: Run, manifest: Manifest, *, cache_gb: float) -> Iterat
         ConfigurationError: There is no `mongod` on this machine.
         SpoolError: There is too little room.
     """
-    run.spool.require(manifest.bson_bytes + _ROOM_BYTES)
+    run.spool.require(manifest.bson_bytes + ROOM_BYTES)
     name = scratch_name(run.id)
     children = Children(within=run.spool.folder)
     problem: list[Finding] = []

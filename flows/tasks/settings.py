@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.core.errors import ConfigurationError
+from flows.core.preflight_facts import Limits
 from flows.core.retention import RetentionPolicy
+from flows.core.segments import DEFAULT_SEGMENT_MIB
 
 MOST_IN_FLIGHT = 16  # more would only wait for the same disk and the same server
 MOST_APPROVAL_MINUTES = 7 * 24 * 60
@@ -144,6 +146,51 @@ class Retention(BaseModel):
     def grace(self) -> timedelta:
         """How old garbage must be."""
         return timedelta(hours=self.garbage_after_hours)
+
+
+class PreflightLimits(BaseModel):
+    """What is long enough, late or too much, and how the backups of the plan are taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    oplog_hours: float = Field(
+        default=24, gt=0, title="Oplog", description="The oplog has to reach back so many hours [h]."
+    )
+    clock_seconds: float = Field(
+        default=60, gt=0, title="Clocks", description="By so much two clocks may differ [s]; 300 fail in any case."
+    )
+    deleted_days: float = Field(
+        default=30,
+        gt=0,
+        title="Deleted backups",
+        description="For so many days what was deleted may live on as an old version [days].",
+    )
+    drill_days: float = Field(
+        default=35, gt=0, title="Drill", description="The last drill that passed may be so many days ago [days]."
+    )
+    verification_days: float = Field(
+        default=8,
+        gt=0,
+        title="Verification",
+        description="The last verification that passed may be so many days ago [days].",
+    )
+    segment_mib: int = Field(
+        default=DEFAULT_SEGMENT_MIB,
+        ge=16,
+        title="Segment size",
+        description="As the backups of the plan have it [MiB], for the room that they need.",
+    )
+    segments_in_flight: int = Field(
+        default=3,
+        ge=1,
+        le=MOST_IN_FLIGHT,
+        title="Segments in flight",
+        description="As the backups of the plan have it, for the room that they need.",
+    )
+
+    def limits(self) -> Limits:
+        """For the layer below."""
+        return Limits(**self.model_dump(exclude={"segment_mib", "segments_in_flight"}))
 
 
 class OtherStore(BaseModel):

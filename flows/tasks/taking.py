@@ -63,7 +63,7 @@ def take_backup(
         BackupError: Where no store has the backup.
     """
     planned = plan_backup(job, selection, users=users, segment_bytes=segment_bytes)
-    run.spool.require(2 * planned.largest(in_flight))  # each with its compressed form beside it
+    run.spool.require(planned.room(in_flight))
     stores = Destinations(job.destinations)
     look = stores.stage(prepare_store)
     noticed = {to.name: stores.attempt(to, partial(look, job, to)) for to in stores.standing}

@@ -91,6 +91,7 @@ def test_exit_statuses_say_what_to_do_next() -> None:
         errors.BackupDamaged: Status.FINDINGS,
         errors.DrillFailed: Status.FINDINGS,
         errors.RestoreDiffers: Status.FINDINGS,
+        errors.PreflightFailed: Status.FINDINGS,
         errors.BackupNotFound: Status.FAILED,
         errors.SpoolError: Status.FAILED,
     }

@@ -47,6 +47,7 @@ DEPLOYMENTS = (
     "hold/hold",
     "copy/copy",
     "inventory/inventory",
+    "preflight/weekly",
     "probe/probe",
     "prune/prune",
     "restore/restore",
@@ -188,7 +189,12 @@ def test_the_schedule_creates_runs(operation: Operation) -> None:
     only = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
     times = {
         operation.client.read_deployment_by_name(name).id: time
-        for name, time in (("backup/nightly", "04:00"), ("verify/verify", "12:00"), ("drill/monthly", "06:00"))
+        for name, time in (
+            ("backup/nightly", "04:00"),
+            ("verify/verify", "12:00"),
+            ("drill/monthly", "06:00"),
+            ("preflight/weekly", "08:00"),
+        )
     }
 
     def of_all() -> list[FlowRun]:
@@ -201,6 +207,8 @@ def test_the_schedule_creates_runs(operation: Operation) -> None:
     }
     monthly = operation.client.read_deployment_by_name("drill/monthly").id
     assert {run.expected_start_time.day for run in runs if run.deployment_id == monthly} == {1}
+    weekly = operation.client.read_deployment_by_name("preflight/weekly").id
+    assert {run.expected_start_time.weekday() for run in runs if run.deployment_id == weekly} == {0}
 
 
 def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:
