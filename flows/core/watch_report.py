@@ -1,0 +1,227 @@
+"""What a watch comes to: its value, its exit status, its page, and its lines in a terminal."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flows.core.errors import AlarmRaised
+from flows.core.markup import markdown_text
+from flows.core.report import format_bytes, format_duration, format_time, markdown_table
+from flows.core.watch import Fact, Kind, Limits, Severity, StoreWatch
+
+# Exit statuses of the command. 2 is that of wrong use, which argparse has too.
+WELL, ALARM, WRONG_USE, UNREADABLE, SUSPICIOUS = 0, 1, 2, 3, 4
+
+_WIDTH = 80  # of a terminal
+_MOST_FACTS = 200  # on a page
+
+
+@dataclass(frozen=True, slots=True)
+class WatchReport:
+    """What the watch flow returns, and what the command prints."""
+
+    plan: str
+    at: datetime  # aware
+    limits: Limits
+    stores: tuple[StoreWatch, ...]
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """What is wrong, in all stores."""
+        return tuple(fact for store in self.stores for fact in store.facts)
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.facts
+
+    @property
+    def status(self) -> int:
+        """The exit status of the command."""
+        if any(fact.kind is Kind.STORE_UNREADABLE for fact in self.facts):
+            return UNREADABLE
+        if any(fact.severity is Severity.ALARM for fact in self.facts):
+            return ALARM
+        return SUSPICIOUS if self.facts else WELL
+
+    @property
+    def headline(self) -> str:
+        """The number of alarms and suspicions."""
+        if self.well:
+            return "all is well"
+        counts = [(sum(fact.severity is kind for fact in self.facts), kind.value) for kind in Severity]
+        return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in counts if count)
+
+    def check(self) -> None:
+        """Fail where anything is wrong.
+
+        Raises:
+            AlarmRaised: With the most urgent fact.
+        """
+        if self.well:
+            return
+        first = self.facts[0]
+        raise AlarmRaised(
+            f"{self.headline}: {first.what}",
+            hint=f"{first.todo} The page watch-{self.plan} under Artifacts has all of it.",
+            plan=self.plan,
+            store=first.store,
+        )
+
+    def reason(self) -> str:
+        """All that is wrong, a paragraph each, without what to do; for the body of a ping."""
+        return "\n\n".join(_fact_line(fact) for fact in self.facts) or f"plan {self.plan}: {self.headline}"
+
+    def text(self) -> str:
+        """For a terminal of 80 columns: a line for each store that is well, else what is wrong and what to do."""
+        paragraphs = []
+        for store in self.stores:
+            paragraphs.append(_wrapped(_summary(store)))
+            for fact in store.facts:
+                paragraphs.append(_wrapped(f"{fact.severity.value.upper()}  {fact.what}.", "  "))
+                paragraphs.append(_wrapped(fact.todo, "    ", "    "))
+        return "\n".join(paragraphs)
+
+    def to_json(self) -> str:
+        """For scripts."""
+        value: dict[str, Any] = {
+            "plan": self.plan,
+            "at": _time(self.at),
+            "well": self.well,
+            "status": self.status,
+            "stores": [_store_json(store) for store in self.stores],
+            "facts": [
+                {
+                    "severity": fact.severity.value,
+                    "kind": fact.kind.name.lower(),
+                    "store": fact.store,
+                    "about": fact.about,
+                    "what": fact.what,
+                    "todo": fact.todo,
+                }
+                for fact in self.facts
+            ],
+        }
+        return json.dumps(value, indent=2, ensure_ascii=False)
+
+    def page(self, told: Sequence[str]) -> str:
+        """The report as Markdown.
+
+        Args:
+            told: What became of pings, messages and metrics, as sentences.
+        """
+        lines = [
+            f"# Watch of plan {self.plan}",
+            "",
+            f"* **{self.headline[0].upper()}{self.headline[1:]}**",
+            f"* **Looked at**: {self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"* **Limits**: {limits_line(self.limits)}",
+            *(f"* **Told**: {markdown_text(line)}" for line in told),
+            "",
+            markdown_table([_store_row(store) for store in self.stores]),
+        ]
+        if self.facts:
+            rows = [
+                {
+                    "": fact.severity.value.upper(),
+                    "store": fact.store,
+                    "what": markdown_text(fact.what),
+                    "what to do": markdown_text(fact.todo),
+                }
+                for fact in self.facts[:_MOST_FACTS]
+            ]
+            lines += ["", "## What is wrong", "", markdown_table(rows)]
+            if len(self.facts) > _MOST_FACTS:
+                lines += ["", f"… and {len(self.facts) - _MOST_FACTS} more; the inventory has all backups."]
+        return "\n".join(lines)
+
+
+def limits_line(limits: Limits) -> str:
+    """The limits in one line."""
+    ages = (("backup", limits.backup), ("verification", limits.verification), ("drill", limits.drill))
+    shares = (("smaller by", limits.smaller_percent), ("fewer documents by", limits.fewer_percent))
+    parts = [f"{name} {format_duration(length)}" if length else f"{name}: none" for name, length in ages]
+    parts += [f"{name} {percent:g} %" if percent else f"{name}: none" for name, percent in shares]
+    return ", ".join(parts) + (f"; ignored: {', '.join(limits.ignore)}" if limits.ignore else "")
+
+
+def _fact_line(fact: Fact) -> str:
+    return f"{fact.severity.value.upper()} plan {fact.plan}, store {fact.store}: {fact.what}"
+
+
+def _summary(store: StoreWatch) -> str:
+    name = f"{store.plan}/{store.store}"
+    if not store.readable:
+        return f"{name} UNKNOWN"
+    state = "ok" if not store.facts else "NOT OK"
+    ages = (("backup", store.taken), ("verified", store.verified), ("drilled", store.drilled))
+    return f"{name} {state}: " + ", ".join(f"{what} {_ago(store, moment)}" for what, moment in ages)
+
+
+def _ago(store: StoreWatch, moment: datetime | None) -> str:
+    age = store.age(moment)
+    return "never" if age is None else f"{_short(age)} ago"
+
+
+def _short(age: timedelta) -> str:
+    """In one unit: `45 min`, `5 h`, `3 d`."""
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // (24 * 60)} d"
+
+
+def _wrapped(text: str, indent: str = "", first: str = "") -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _store_row(store: StoreWatch) -> dict[str, str]:
+    return {
+        "store": store.store,
+        "newest good backup": store.newest or "-",
+        "age": _age(store, store.taken),
+        "stored": "-" if store.stored_bytes is None else format_bytes(store.stored_bytes),
+        "good": f"{store.good} of {store.listed}" if store.readable else "not known",
+        "last attempt": "-" if store.attempted is None else format_time(store.attempted),
+        "verified": _age(store, store.verified),
+        "drilled": _age(store, store.drilled),
+        "where": markdown_text(store.location),
+    }
+
+
+def _age(store: StoreWatch, moment: datetime | None) -> str:
+    age = store.age(moment)
+    if age is None:
+        return "never" if store.readable else "not known"
+    return f"{format_duration(age)} ago"
+
+
+def _store_json(store: StoreWatch) -> dict[str, Any]:
+    return {
+        "store": store.store,
+        "location": store.location,
+        "readable": store.readable,
+        "listed": store.listed,
+        "good": store.good,
+        "newest": store.newest,
+        "taken": _time(store.taken),
+        "attempted": _time(store.attempted),
+        "verified": _time(store.verified),
+        "drilled": _time(store.drilled),
+        "duration_seconds": store.seconds,
+        "stored_bytes": store.stored_bytes,
+        "bson_bytes": store.bson_bytes,
+        "documents": store.documents,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    """`2026-03-06T04:00:00Z`."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
