@@ -101,7 +101,7 @@ def tellable(facts: Sequence[Fact]) -> tuple[Fact, ...]:
         Kind.MORE,
         first.plan,
         first.store,
-        f"{len(rest)} more facts are not told one by one: {kinds}",
+        f"{len(rest)} more are not told one by one: {kinds}",
         f"The page watch-{first.plan} under Artifacts has them, and `python -m flows watch` prints them.",
     )
     return (*told, more)

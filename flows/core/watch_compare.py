@@ -14,7 +14,7 @@ from statistics import median
 from flows.core.manifest import Manifest
 from flows.core.markup import visible
 from flows.core.names import Namespace
-from flows.core.report import format_bytes, format_count
+from flows.core.report import counted, format_bytes, format_count
 from flows.core.selection import Selection, compile_pattern, is_system, selects
 from flows.core.source import Kind
 
@@ -180,7 +180,7 @@ def _share(before: float, now: float) -> str:
 
 
 def _documents(held: Holding) -> str:
-    return "a view" if held.documents is None else f"{format_count(held.documents)} documents"
+    return "a view" if held.documents is None else counted(held.documents, "document")
 
 
 def _listed(names: Iterable[str]) -> str:

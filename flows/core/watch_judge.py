@@ -14,7 +14,7 @@ from flows.core.errors import BackupError
 from flows.core.evidence import Finding
 from flows.core.keys import backup_id, backup_time
 from flows.core.markup import visible
-from flows.core.report import format_duration, format_time
+from flows.core.report import counted, format_duration, format_time
 from flows.core.results import Outcome
 from flows.core.verify_report import VerifyReport
 from flows.core.watch import Fact, Kind, Limits, Seen, Sighting, StoreWatch
@@ -135,7 +135,7 @@ def found_damaged(report: VerifyReport, store: str) -> tuple[Fact, ...]:
         if one.findings:
             first = one.findings[0]
             found = "found it damaged" if one.outcome is Outcome.DAMAGED else "could not open it"
-            more = f", and {len(one.findings) - 1} more findings" if len(one.findings) > 1 else ""
+            more = f", and {counted(len(one.findings) - 1, 'more finding')}" if len(one.findings) > 1 else ""
             why = f"the verification of {format_time(report.started)} {found}: {first.what} ({first.key}){more}"
             facts.append(damaged(report.plan, store, one.backup, why))
     return tuple(facts)
@@ -152,7 +152,7 @@ def failed_drill(plan: str, store: str, ended: datetime, findings: Sequence[Find
     """
     first = findings[0] if findings else None
     why = f": {first.what}" + (f" ({first.where})" if first.where else "") if first else ""
-    more = f", and {len(findings) - 1} more findings" if len(findings) > 1 else ""
+    more = f", and {counted(len(findings) - 1, 'more finding')}" if len(findings) > 1 else ""
     return Fact(
         Kind.DRILL_FAILED,
         plan,
@@ -207,7 +207,7 @@ class _Judging:
         attempt = self.seen.attempt
         if attempt is None or (self.newest is not None and attempt.began <= self.newest.taken):
             return ""
-        left = "1 object" if attempt.objects == 1 else f"{attempt.objects} objects"
+        left = counted(attempt.objects, "object")
         return f"; an attempt of {format_time(attempt.began)} has left {left} so far: it is under way, or it failed"
 
     def bad_backups(self, trusted: Sequence[str]) -> Iterator[Fact]:

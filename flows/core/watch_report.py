@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.core.errors import AlarmRaised
 from flows.core.markup import markdown_text
-from flows.core.report import format_bytes, format_duration, format_time, markdown_table
+from flows.core.report import counted, format_bytes, format_duration, format_time, markdown_table
 from flows.core.watch import Fact, Kind, Limits, Severity, StoreWatch
 
 # Exit statuses of the command. 2 is that of wrong use, which argparse has too.
@@ -55,7 +55,7 @@ class WatchReport:
         if self.well:
             return "all is well"
         counts = [(sum(fact.severity is kind for fact in self.facts), kind.value) for kind in Severity]
-        return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for count, kind in counts if count)
+        return ", ".join(counted(count, kind) for count, kind in counts if count)
 
     def check(self) -> None:
         """Fail where anything is wrong.

@@ -33,13 +33,15 @@ class FolderStore:
         """See `ReadableStore.get`."""
         path = self._folder / checked_key(key)
         try:
-            if path.stat().st_size > limit:
-                raise FormatError("the object is larger than anything that this should be", key=key, limit=limit)
-            return path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectMissing("no object at this key", store=self.location, key=key) from error
         except OSError as error:
             raise _denied(error, self.location) from error
+        if len(data) > limit:
+            raise FormatError("the object is larger than it can be", key=key, limit=limit)
+        return data
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See `ReadableStore.list`."""

@@ -20,6 +20,7 @@ from prefect.variables import Variable
 
 from blocks import BackupAlarms
 from flows.core.messages import Bells, Delivery, Message, Told, due, message, remembered, tellable
+from flows.core.report import counted
 from flows.core.watch import Fact
 from flows.core.watch_report import WatchReport
 from flows.steps import announce as steps
@@ -94,8 +95,12 @@ def tell(bells: Bells, plan: str, store: str, facts: Sequence[Fact], *, now: dat
         problem = _keep_told(name, kept) or problem
     silent = len(facts) - len(wanted)
     done = (
-        *([f"{len(sent)} messages about {store}: {', '.join(fact.kind.value for fact in sent)}"] if sent else []),
-        *([f"{silent} facts about {store} had been told before"] if silent else []),
+        *(
+            [f"{counted(len(sent), 'message')} about {store}: {', '.join(fact.kind.value for fact in sent)}"]
+            if sent
+            else []
+        ),
+        *([f"{counted(silent, 'fact')} about {store} told before, and not again"] if silent else []),
     )
     failed = tuple(f"message to {block}: {why}" for block, why in problems.items() if why)
     return Delivery(done, failed + ((problem,) if problem else ()))
