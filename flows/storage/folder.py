@@ -40,7 +40,7 @@ class FolderStore:
         except OSError as error:
             raise _denied(error, self.location) from error
         if len(data) > limit:
-            raise FormatError("the object is larger than it can be", key=key, limit=limit)
+            raise FormatError("object is too large for its kind", store=self.location, key=key, limit=limit)
         return data
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
