@@ -41,6 +41,8 @@ def run_fresh(code: str) -> str:
         "flows.hold",
         "flows.drill",
         "flows.verify",
+        "flows.watch",
+        "flows.watch_command",
         "flows.tasks.dump",
     ],
 )

@@ -239,6 +239,12 @@ class StoreWatch:
         return None if moment is None else max(self.at - moment, timedelta(0))
 
 
+def limit_text(limit: timedelta) -> str:
+    """A limit as it was given: `26 h`, `35 d`."""
+    hours = limit / timedelta(hours=1)
+    return f"{hours / 24:g} d" if hours >= 72 and hours % 24 == 0 else f"{hours:g} h"
+
+
 def _length(name: str, number: float, unit: timedelta) -> timedelta | None:
     if not 0 <= number <= _MOST_HOURS:
         raise ConfigurationError(

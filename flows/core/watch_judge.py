@@ -17,7 +17,7 @@ from flows.core.markup import visible
 from flows.core.report import counted, format_duration, format_time
 from flows.core.results import Outcome
 from flows.core.verify_report import VerifyReport
-from flows.core.watch import Fact, Kind, Limits, Seen, Sighting, StoreWatch
+from flows.core.watch import Fact, Kind, Limits, Seen, Sighting, StoreWatch, limit_text
 from flows.core.watch_compare import Suspicion, fewer, smaller, vanished
 
 SKEW = timedelta(minutes=5)  # clocks of workers may differ so much before a time counts as one of the future
@@ -199,7 +199,7 @@ class _Judging:
         elif limit is not None and self.now - self.newest.taken > limit:
             yield self._fact(
                 Kind.BACKUP_LATE,
-                f"the newest good backup is {self._ago(self.newest.taken)} old, at most {_limit(limit)}{tried}",
+                f"the newest good backup is {self._ago(self.newest.taken)} old, at most {limit_text(limit)}{tried}",
                 _run_now("backup"),
             )
 
@@ -252,12 +252,12 @@ class _Judging:
         if self.verified is None:
             yield self._fact(Kind.VERIFICATION_NEVER, "no verification has ever read a backup of this plan again", todo)
         elif self.now - self.verified > limit:
-            what = f"the last verification was {self._ago(self.verified)} ago, at most {_limit(limit)}"
+            what = f"the last verification was {self._ago(self.verified)} ago, at most {limit_text(limit)}"
             yield self._fact(Kind.VERIFICATION_LATE, what, todo)
         elif newest.standing.verified is None and self.now - newest.taken > limit:
             what = (
                 f"no verification has read all of the newest good backup {newest.facts.backup} again, which is "
-                f"{self._ago(newest.taken)} old, at most {_limit(limit)}"
+                f"{self._ago(newest.taken)} old, at most {limit_text(limit)}"
             )
             yield self._fact(Kind.VERIFICATION_LATE, what, todo)
 
@@ -279,7 +279,7 @@ class _Judging:
         elif passed is None:
             yield self._fact(Kind.DRILL_NEVER, "no backup of this plan was ever restored in a drill that passed", todo)
         if passed is not None and self.now - passed > limit:
-            what = f"the last drill that passed was {self._ago(passed)} ago, at most {_limit(limit)}"
+            what = f"the last drill that passed was {self._ago(passed)} ago, at most {limit_text(limit)}"
             yield self._fact(Kind.DRILL_LATE, what, todo)
 
     def suspicions(self) -> Iterator[Fact]:
@@ -304,12 +304,6 @@ class _Judging:
 def _last(moments: Iterable[datetime | None], now: datetime) -> datetime | None:
     """The newest of these times, without those of the future: a wrong clock must not keep an alarm silent for years."""
     return max((moment for moment in moments if moment is not None and moment <= now + SKEW), default=None)
-
-
-def _limit(limit: timedelta) -> str:
-    """A limit as it was given: `26 h`, `35 d`."""
-    hours = limit / timedelta(hours=1)
-    return f"{hours / 24:g} d" if hours >= 72 and hours % 24 == 0 else f"{hours:g} h"
 
 
 def _run_now(flow: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from flows.core.errors import AlarmRaised
 from flows.core.markup import markdown_text
 from flows.core.report import counted, format_bytes, format_duration, format_time, markdown_table
-from flows.core.watch import Fact, Kind, Limits, Severity, StoreWatch
+from flows.core.watch import Fact, Kind, Limits, Severity, StoreWatch, limit_text
 
 # Exit statuses of the command. 2 is that of wrong use, which argparse has too.
 WELL, ALARM, WRONG_USE, UNREADABLE, SUSPICIOUS = 0, 1, 2, 3, 4
@@ -123,21 +123,19 @@ class WatchReport:
             f"* **Limits**: {limits_line(self.limits)}",
             *(f"* **Told**: {markdown_text(line)}" for line in told),
             "",
-            markdown_table([_store_row(store) for store in self.stores]),
+            *(["## What is wrong", ""] if self.facts else []),
         ]
-        if self.facts:
-            rows = [
-                {
-                    "": fact.severity.value.upper(),
-                    "store": fact.store,
-                    "what": markdown_text(fact.what),
-                    "what to do": markdown_text(fact.todo),
-                }
-                for fact in self.facts[:_MOST_FACTS]
+        # A list: the tables of the UI do not break long cells, and what to do would be far to the right.
+        for fact in self.facts[:_MOST_FACTS]:
+            lines += [
+                f"* **{fact.severity.value.upper()}** in `{fact.store}`: {markdown_text(fact.what)}.",
+                "",
+                f"  {fact.todo}",  # ours: it names no more than plans and ids
+                "",
             ]
-            lines += ["", "## What is wrong", "", markdown_table(rows)]
-            if len(self.facts) > _MOST_FACTS:
-                lines += ["", f"… and {len(self.facts) - _MOST_FACTS} more; the inventory has all backups."]
+        if len(self.facts) > _MOST_FACTS:
+            lines += [f"… and {len(self.facts) - _MOST_FACTS} more; the inventory has all backups.", ""]
+        lines.append(markdown_table(_store_rows(self.stores)))
         return "\n".join(lines)
 
 
@@ -145,7 +143,7 @@ def limits_line(limits: Limits) -> str:
     """The limits in one line."""
     ages = (("backup", limits.backup), ("verification", limits.verification), ("drill", limits.drill))
     shares = (("smaller by", limits.smaller_percent), ("fewer documents by", limits.fewer_percent))
-    parts = [f"{name} {format_duration(length)}" if length else f"{name}: none" for name, length in ages]
+    parts = [f"{name} {limit_text(length)}" if length else f"{name}: none" for name, length in ages]
     parts += [f"{name} {percent:g} %" if percent else f"{name}: none" for name, percent in shares]
     return ", ".join(parts) + (f"; ignored: {', '.join(limits.ignore)}" if limits.ignore else "")
 
@@ -182,17 +180,25 @@ def _wrapped(text: str, indent: str = "", first: str = "") -> str:
     )
 
 
-def _store_row(store: StoreWatch) -> dict[str, str]:
+def _store_rows(stores: Sequence[StoreWatch]) -> list[dict[str, str]]:
+    """A column for each store: there are few of them, and many things to say."""
+    columns = {store.store: _store_cells(store) for store in stores}
+    return [
+        {"in the store": what, **{name: cells[what] for name, cells in columns.items()}}
+        for what in next(iter(columns.values()))
+    ]
+
+
+def _store_cells(store: StoreWatch) -> dict[str, str]:
     return {
-        "store": store.store,
         "newest good backup": store.newest or "-",
-        "age": _age(store, store.taken),
-        "stored": "-" if store.stored_bytes is None else format_bytes(store.stored_bytes),
-        "good": f"{store.good} of {store.listed}" if store.readable else "not known",
-        "last attempt": "-" if store.attempted is None else format_time(store.attempted),
+        "began": _age(store, store.taken),
         "verified": _age(store, store.verified),
         "drilled": _age(store, store.drilled),
-        "where": markdown_text(store.location),
+        "good backups": f"{store.good} of {store.listed}" if store.readable else "not known",
+        "stored": "-" if store.stored_bytes is None else format_bytes(store.stored_bytes),
+        "last attempt": "-" if store.attempted is None else format_time(store.attempted),
+        "where": markdown_text(store.location) or "-",
     }
 
 

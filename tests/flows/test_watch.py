@@ -240,7 +240,7 @@ def test_a_store_that_does_not_answer_is_told_once_and_has_its_own_status(
     alarmed()
     assert subjects(outside) == ["ALARM: store cannot be read (MongoDB backup plan default, store backups)"]
     assert "the store cannot be read: the store does not answer (s3://" in page(first.id)
-    assert "| not known |" in page(first.id)
+    assert "| good backups | not known |" in page(first.id)
     assert any('mongo_backup_store_readable{plan="default",store="backups"} 0.0' in one.body for one in outside.called)
     given = bucket(s3, store_prefix) | {"MONGO_BACKUP_STORE_ENDPOINT": repo.proxy.url}
     down = command(s3, **given)
