@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, MattermostWebhook
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import BackupAlarms
 from deployments import embedded
@@ -36,13 +37,9 @@ TOKEN, SWITCH, GATEWAY = "canary-token-51c8", "canary-switch-7f3e", "canary-gate
 HOOK = f"POST /hook/{TOKEN}"
 
 
-@pytest.fixture
-def outside(_prefect: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """What is told, as the block `alarms`; nobody has been told anything yet."""
-    monkeypatch.setattr("flows.steps.signals._PAUSE_SECONDS", 0.01)
-    with get_client(sync_client=True) as client:
-        for variable in client.read_variables():
-            client.delete_variable_by_name(variable.name)
+@pytest.fixture(scope="module")
+def listening(_prefect: None) -> Iterator[Service]:
+    """What is told, as the block `alarms`."""
     with service() as server:
         CustomWebhookNotificationBlock(
             name="pager",
@@ -56,6 +53,18 @@ def outside(_prefect: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
             push_url=f"{server.url}/{GATEWAY}",
         ).save("alarms", overwrite=True)
         yield server
+
+
+@pytest.fixture
+def outside(listening: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The same, before anybody has been told anything."""
+    monkeypatch.setattr("flows.steps.signals._PAUSE_SECONDS", 0.01)
+    listening.called.clear()
+    listening.status = 200
+    with get_client(sync_client=True) as client:
+        for variable in client.read_variables():
+            client.delete_variable_by_name(variable.name)
+    return listening
 
 
 def messages(outside: Service) -> list[dict[str, str]]:
@@ -88,15 +97,19 @@ def alarmed(**parameters: Any) -> FlowRunRecord:
     return run
 
 
-def command(s3: embedded.S3Server, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m flows watch` in a process of its own, for which there is no Prefect."""
+def closed_port() -> str:
+    """Where nobody answers."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+def command(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m flows watch` in a process of its own, for which there is no Prefect."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))}
     return subprocess.run(
         [sys.executable, "-m", "flows", "watch", *argv],
         cwd=ROOT,
-        env={**clean, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", **environment},
+        env={**clean, "PREFECT_API_URL": f"{closed_port()}/api", **environment},
         capture_output=True,
         text=True,
         timeout=240,
@@ -170,8 +183,8 @@ def test_all_is_well_and_then_the_newest_backup_is_damaged(
     said = capsys.readouterr()
     assert said.out.startswith("default/backups ok: backup 0 min ago, verified 0 min ago, drilled 0 min ago")
     assert (said.out.count("\n"), said.err) == (1, "")
-    quiet = command(s3, "--quiet", **bucket(s3, store_prefix))
-    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert main(["watch", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
 
     flip(repo.path(newest))
     assert isinstance(run_flow(verify, alarms="alarms").error, BackupDamaged)
@@ -187,7 +200,7 @@ def test_all_is_well_and_then_the_newest_backup_is_damaged(
     assert f"the newest backup {newest} is no good copy" in page(run.id)
     assert len(messages(outside)) == 1
     assert pings(outside)[-1] == "/fail"
-    alone = command(s3, **bucket(s3, store_prefix), MONGO_BACKUP_PING_URL=f"{outside.url}/{SWITCH}")
+    alone = command(**bucket(s3, store_prefix), MONGO_BACKUP_PING_URL=f"{outside.url}/{SWITCH}")
     assert alone.returncode == 1, alone.stderr
     assert f"ALARM  the newest backup {newest} is no good copy:" in alone.stdout
     assert max(map(len, alone.stdout.splitlines())) <= 80
@@ -209,7 +222,7 @@ def test_a_backup_that_is_late_is_told_by_the_flow_and_where_prefect_is_down(
     given = bucket(s3, store_prefix)
     given["MONGO_BACKUP_STORE_SECRET_KEY_FILE"], given["MONGO_BACKUP_STORE_SECRET_KEY"] = str(secret), ""
     metrics = tmp_path / "backup.prom"
-    late = command(s3, "--backup-hours", "0.0001", "--json", "--metrics-file", str(metrics), **given)
+    late = command("--backup-hours", "0.0001", "--json", "--metrics-file", str(metrics), **given)
     assert late.returncode == 1, late.stderr
     assert [fact["kind"] for fact in json.loads(late.stdout)["facts"]] == ["backup_late"]
     assert 'mongo_backup_watch_facts{plan="default",severity="alarm",store="backups"} 1.0\n' in metrics.read_text()
@@ -233,7 +246,12 @@ def test_a_drill_that_fails_is_told_and_a_watch_tells_it_nobody_twice(
 
 
 def test_a_store_that_does_not_answer_is_told_once_and_has_its_own_status(
-    repo: Repo, s3: embedded.S3Server, store_prefix: str, outside: Service
+    repo: Repo,
+    s3: embedded.S3Server,
+    store_prefix: str,
+    outside: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     repo.proxy.fail(lambda _: True, times=None, action=status(503))
     first = alarmed()
@@ -242,15 +260,17 @@ def test_a_store_that_does_not_answer_is_told_once_and_has_its_own_status(
     assert "the store cannot be read: the store does not answer (s3://" in page(first.id)
     assert "| good backups | not known |" in page(first.id)
     assert any('mongo_backup_store_readable{plan="default",store="backups"} 0.0' in one.body for one in outside.called)
-    given = bucket(s3, store_prefix) | {"MONGO_BACKUP_STORE_ENDPOINT": repo.proxy.url}
-    down = command(s3, **given)
-    assert (down.returncode, down.stderr) == (3, "")
-    assert "default/backups UNKNOWN" in down.stdout
-    # Without variables it needs the block, and says what to do where Prefect does not answer.
-    blind = command(s3)
-    assert blind.returncode == 3
-    assert "its block cannot be loaded, because" in " ".join(blind.stdout.split())
-    assert "MONGO_BACKUP_STORE_BUCKET" in blind.stdout
+    capsys.readouterr()
+    # Without variables the command needs the block, and says what to do where Prefect does not answer.
+    with temporary_settings({PREFECT_API_URL: f"{closed_port()}/api"}):
+        assert main(["watch"]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "default/backups UNKNOWN ALARM the store cannot be read: its block cannot be loaded, because Prefect" in said
+    assert "Set MONGO_BACKUP_STORE_BUCKET and its like" in said
+    for name, value in (bucket(s3, store_prefix) | {"MONGO_BACKUP_STORE_ENDPOINT": repo.proxy.url}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["watch"]) == 3
+    assert "the store cannot be read: the store does not answer" in capsys.readouterr().out
 
 
 def test_what_cannot_be_delivered_is_said_hides_nothing_and_is_sent_the_next_time(
@@ -262,9 +282,10 @@ def test_what_cannot_be_delivered_is_said_hides_nothing_and_is_sent_the_next_tim
     BackupAlarms(
         notify=["custom-webhook/pager", "mattermost-webhook/team", "slack-webhook/none"],
         ping_url=f"{outside.url}/{SWITCH}",
-    ).save("alarms", overwrite=True)
+    ).save("several", overwrite=True)
     outside.status = 500
-    run = alarmed()
+    run = run_flow(watch, alarms="several")
+    assert isinstance(run.error, AlarmRaised)
     told = [line for line in page(run.id).splitlines() if "NOT DELIVERED" in line]
     assert told == [
         "* **Told**: NOT DELIVERED: ping: start: the answer has the status 500, expected 200 to 299",
@@ -276,12 +297,12 @@ def test_what_cannot_be_delivered_is_said_hides_nothing_and_is_sent_the_next_tim
     outside.status = 200
     outside.called.clear()
     capsys.readouterr()
-    assert main(["watch", "--alarms", "alarms"]) == 1
+    assert main(["watch", "--alarms", "several"]) == 1
     said = capsys.readouterr()
     assert said.err == "not delivered: message to slack-webhook/none: there is no such block\n"
     assert "ALARM  no backup of this plan is in the store." in said.out
     assert [line for line in outside.lines if TOKEN in line] == [HOOK, f"POST /hooks/{TOKEN}"]
-    assert main(["watch", "--alarms", "alarms", "--quiet"]) == 1
+    assert main(["watch", "--alarms", "several", "--quiet"]) == 1
     assert len(messages(outside)) == 1
 
 
@@ -313,8 +334,8 @@ def test_bad_input_is_refused_before_anything_is_read_or_told(
         {"alarms": "nobody"},
         {"metrics_file": str(tmp_path / "metrics.txt")},
     ):
-        run = run_flow(watch, **{"alarms": "alarms", **wrong})
-        assert isinstance(run.error, ConfigurationError), (wrong, run.error)
+        with pytest.raises(ConfigurationError):
+            watch.fn(**{"alarms": "alarms", **wrong})
     for argv in (
         ["--store", "a", "--store", "b", "--folder", str(tmp_path)],
         ["--trust", "eve", "--folder", str(tmp_path)],
