@@ -42,7 +42,6 @@ def run_fresh(code: str) -> str:
         "flows.drill",
         "flows.verify",
         "flows.watch",
-        "flows.watch_command",
         "flows.tasks.dump",
     ],
 )

@@ -1,12 +1,12 @@
-"""What a watch comes to: its value, its exit status, its page, and its lines in a terminal."""
+"""What a watch comes to: its value, its page, and its lines in a terminal."""
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from flows.core.errors import AlarmRaised
@@ -14,11 +14,17 @@ from flows.core.markup import markdown_text
 from flows.core.report import counted, format_bytes, format_duration, format_time, markdown_table
 from flows.core.watch import Fact, Kind, Limits, Severity, StoreWatch, limit_text
 
-# Exit statuses of the command. 2 is that of wrong use, which argparse has too.
-WELL, ALARM, WRONG_USE, UNREADABLE, SUSPICIOUS = 0, 1, 2, 3, 4
-
 _WIDTH = 80  # of a terminal
 _MOST_FACTS = 200  # on a page
+
+
+class Verdict(StrEnum):
+    """What a watch comes to, in one word."""
+
+    WELL = "well"
+    ALARM = "alarm"
+    UNREADABLE = "unreadable"  # a store could not be read
+    SUSPICIOUS = "suspicious"  # and no alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,13 @@ class WatchReport:
         return not self.facts
 
     @property
-    def status(self) -> int:
-        """The exit status of the command."""
+    def verdict(self) -> Verdict:
+        """In one word."""
         if any(fact.kind is Kind.STORE_UNREADABLE for fact in self.facts):
-            return UNREADABLE
+            return Verdict.UNREADABLE
         if any(fact.severity is Severity.ALARM for fact in self.facts):
-            return ALARM
-        return SUSPICIOUS if self.facts else WELL
+            return Verdict.ALARM
+        return Verdict.SUSPICIOUS if self.facts else Verdict.WELL
 
     @property
     def headline(self) -> str:
@@ -87,13 +93,12 @@ class WatchReport:
                 paragraphs.append(_wrapped(fact.todo, "    ", "    "))
         return "\n".join(paragraphs)
 
-    def to_json(self) -> str:
-        """For scripts."""
-        value: dict[str, Any] = {
+    def plain(self) -> dict[str, Any]:
+        """For scripts: what JSON knows."""
+        return {
             "plan": self.plan,
             "at": _time(self.at),
-            "well": self.well,
-            "status": self.status,
+            "verdict": self.verdict.value,
             "stores": [_store_json(store) for store in self.stores],
             "facts": [
                 {
@@ -107,7 +112,6 @@ class WatchReport:
                 for fact in self.facts
             ],
         }
-        return json.dumps(value, indent=2, ensure_ascii=False)
 
     def page(self, told: Sequence[str]) -> str:
         """The report as Markdown.

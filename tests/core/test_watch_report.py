@@ -11,7 +11,7 @@ from flows.core.errors import AlarmRaised, StoreUnavailable
 from flows.core.evidence import Finding
 from flows.core.watch import Drills, Limits, Sighting, StoreWatch
 from flows.core.watch_judge import unreadable_store
-from flows.core.watch_report import WatchReport, limits_line
+from flows.core.watch_report import Verdict, WatchReport, limits_line
 from tests.support.watches import DAY, HOUR, NOW, contents, judged, seen, sighting
 
 
@@ -28,19 +28,19 @@ GONE = unreadable_store("mpg", "offsite", StoreUnavailable("the store does not a
 
 
 @pytest.mark.parametrize(
-    ("stores", "status", "headline"),
+    ("stores", "verdict", "headline"),
     [
-        ((WELL, WELL), 0, "all is well"),
-        ((WELL, LATE), 1, "1 alarm"),
-        ((LATE, SUSPICIOUS), 1, "1 alarm, 1 suspicion"),
-        ((LATE, GONE), 3, "2 alarms"),
-        ((SUSPICIOUS, WELL), 4, "1 suspicion"),
+        ((WELL, WELL), Verdict.WELL, "all is well"),
+        ((WELL, LATE), Verdict.ALARM, "1 alarm"),
+        ((LATE, SUSPICIOUS), Verdict.ALARM, "1 alarm, 1 suspicion"),
+        ((LATE, GONE), Verdict.UNREADABLE, "2 alarms"),
+        ((SUSPICIOUS, WELL), Verdict.SUSPICIOUS, "1 suspicion"),
     ],
 )
-def test_the_exit_status_tells_them_apart(stores: tuple[StoreWatch, ...], status: int, headline: str) -> None:
+def test_the_verdict_tells_them_apart(stores: tuple[StoreWatch, ...], verdict: Verdict, headline: str) -> None:
     made = report(*stores)
-    assert (made.status, made.headline) == (status, headline)
-    if status == 0:
+    assert (made.verdict, made.headline) == (verdict, headline)
+    if verdict is Verdict.WELL:
         made.check()
     else:
         with pytest.raises(AlarmRaised, match=f"^{headline}: "):
@@ -79,8 +79,8 @@ def test_the_page_has_each_fact_and_a_column_for_each_store_and_names_are_only_t
 
 
 def test_json_is_for_scripts() -> None:
-    value = json.loads(report(LATE, GONE).to_json())
-    assert (value["plan"], value["status"], value["well"], value["at"]) == ("mpg", 3, False, "2026-03-06T16:00:00Z")
+    value = json.loads(json.dumps(report(LATE, GONE).plain()))
+    assert (value["plan"], value["verdict"], value["at"]) == ("mpg", "unreadable", "2026-03-06T16:00:00Z")
     assert [(fact["kind"], fact["severity"], fact["store"]) for fact in value["facts"]] == [
         ("backup_late", "alarm", "backups"),
         ("store_unreadable", "alarm", "offsite"),

@@ -19,7 +19,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import BackupAlarms
 from deployments import embedded
-from flows.__main__ import main
+from flows.cli.app import main
+from flows.cli.status import Status
 from flows.core.errors import AlarmRaised, BackupDamaged, ConfigurationError, DrillFailed
 from flows.core.evidence import EvidenceKind
 from flows.drill import drill
@@ -201,7 +202,7 @@ def test_all_is_well_and_then_the_newest_backup_is_damaged(
     assert len(messages(outside)) == 1
     assert pings(outside)[-1] == "/fail"
     alone = command(**bucket(s3, store_prefix), MONGO_BACKUP_PING_URL=f"{outside.url}/{SWITCH}")
-    assert alone.returncode == 1, alone.stderr
+    assert alone.returncode == Status.FINDINGS, alone.stderr
     assert f"ALARM  the newest backup {newest} is no good copy:" in alone.stdout
     assert max(map(len, alone.stdout.splitlines())) <= 80
     assert alone.stderr == ""
@@ -209,7 +210,13 @@ def test_all_is_well_and_then_the_newest_backup_is_damaged(
 
 
 def test_a_backup_that_is_late_is_told_by_the_flow_and_where_prefect_is_down(
-    invoices: str, repo: Repo, s3: embedded.S3Server, store_prefix: str, outside: Service, tmp_path: Path
+    invoices: str,
+    repo: Repo,
+    s3: embedded.S3Server,
+    store_prefix: str,
+    outside: Service,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     back_up(databases=[invoices])
     verify()
@@ -223,12 +230,13 @@ def test_a_backup_that_is_late_is_told_by_the_flow_and_where_prefect_is_down(
     given["MONGO_BACKUP_STORE_SECRET_KEY_FILE"], given["MONGO_BACKUP_STORE_SECRET_KEY"] = str(secret), ""
     metrics = tmp_path / "backup.prom"
     late = command("--backup-hours", "0.0001", "--json", "--metrics-file", str(metrics), **given)
-    assert late.returncode == 1, late.stderr
+    assert late.returncode == Status.FINDINGS, late.stderr
     assert [fact["kind"] for fact in json.loads(late.stdout)["facts"]] == ["backup_late"]
     assert 'mongo_backup_watch_facts{plan="default",severity="alarm",store="backups"} 1.0\n' in metrics.read_text()
     # From a folder with a copy, or here: the one that the server serves.
     assert main(["watch", "--folder", str(repo.folder), "--quiet"]) == 0
-    assert main(["watch", "--folder", str(repo.folder), "--drill-days", "0.000001", "--quiet"]) == 1
+    assert main(["watch", "--folder", str(repo.folder), "--drill-days", "0.000001", "--quiet"]) == Status.FINDINGS
+    assert "ALARM  the last drill that passed was" in capsys.readouterr().err
 
 
 def test_a_drill_that_fails_is_told_and_a_watch_tells_it_nobody_twice(
@@ -263,13 +271,13 @@ def test_a_store_that_does_not_answer_is_told_once_and_has_its_own_status(
     capsys.readouterr()
     # Without variables the command needs the block, and says what to do where Prefect does not answer.
     with temporary_settings({PREFECT_API_URL: f"{closed_port()}/api"}):
-        assert main(["watch"]) == 3
+        assert main(["watch"]) == Status.UNREACHABLE
     said = " ".join(capsys.readouterr().out.split())
     assert "default/backups UNKNOWN ALARM the store cannot be read: its block cannot be loaded, because Prefect" in said
     assert "Set MONGO_BACKUP_STORE_BUCKET and its like" in said
     for name, value in (bucket(s3, store_prefix) | {"MONGO_BACKUP_STORE_ENDPOINT": repo.proxy.url}).items():
         monkeypatch.setenv(name, value)
-    assert main(["watch"]) == 3
+    assert main(["watch"]) == Status.UNREACHABLE
     assert "the store cannot be read: the store does not answer" in capsys.readouterr().out
 
 
@@ -297,12 +305,12 @@ def test_what_cannot_be_delivered_is_said_hides_nothing_and_is_sent_the_next_tim
     outside.status = 200
     outside.called.clear()
     capsys.readouterr()
-    assert main(["watch", "--alarms", "several"]) == 1
+    assert main(["watch", "--alarms", "several"]) == Status.FINDINGS
     said = capsys.readouterr()
     assert said.err == "not delivered: message to slack-webhook/none: there is no such block\n"
     assert "ALARM  no backup of this plan is in the store." in said.out
     assert [line for line in outside.lines if TOKEN in line] == [HOOK, f"POST /hooks/{TOKEN}"]
-    assert main(["watch", "--alarms", "several", "--quiet"]) == 1
+    assert main(["watch", "--alarms", "several", "--quiet"]) == Status.FINDINGS
     assert len(messages(outside)) == 1
 
 
@@ -342,11 +350,9 @@ def test_bad_input_is_refused_before_anything_is_read_or_told(
         ["--fewer-percent", "101"],
         ["--alarms", "nobody", "--folder", str(tmp_path)],
     ):
-        assert main(["watch", *argv]) == 2
+        assert main(["watch", *argv]) == Status.WRONG_USE
         assert "HINT: " in capsys.readouterr().err
-    with pytest.raises(SystemExit) as usage:
-        main(["watch", "--backup-hours", "soon"])
-    assert usage.value.code == 2
+    assert main(["watch", "--backup-hours", "soon"]) == Status.WRONG_USE
     assert repo.proxy.requests == []
     assert outside.called == []
 
