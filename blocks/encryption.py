@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from blocks.form import lines
 from flows.core import encryption, signing
 from flows.core.errors import ConfigurationError
 
@@ -20,13 +21,6 @@ def _read(read: Callable[[str], T], text: str) -> T:
         return read(text)
     except ConfigurationError as error:
         raise ValueError(f"{error.message}. {error.hint}") from None
-
-
-def _lines(value: Any) -> Any:
-    """A list as lines: the form has one field of text for several keys, since it would show a list as JSON."""
-    if not isinstance(value, list):
-        return value
-    return "\n".join(item.get_secret_value() if isinstance(item, SecretStr) else str(item) for item in value)
 
 
 class BackupEncryption(Block):
@@ -70,7 +64,7 @@ class BackupEncryption(Block):
         "the bucket can forge a backup; `python -m flows keys` makes one. Empty: not signed.",
     )
 
-    _as_lines = field_validator("recipients", mode="before")(_lines)
+    _as_lines = field_validator("recipients", mode="before")(lines)
 
     @field_validator("recipients")
     @classmethod
@@ -160,7 +154,7 @@ class BackupIdentities(Block):
         "else is restored. Empty: signatures are shown and not asked for.",
     )
 
-    _as_lines = field_validator("identities", "passphrases", "trusted_signers", mode="before")(_lines)
+    _as_lines = field_validator("identities", "passphrases", "trusted_signers", mode="before")(lines)
 
     @field_validator("identities")
     @classmethod

@@ -12,6 +12,8 @@ from flows.core import zones
 from flows.core.drill_report import DrillReport
 from flows.core.errors import BackupError
 from flows.core.keys import check_plan_name
+from flows.core.watch_judge import failed_drill
+from flows.tasks.alarms import load_bells, tell_people
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.drilling import DrillOrder, rehearse
 from flows.tasks.evidence import keep_evidence
@@ -41,6 +43,7 @@ def drill(
     time_zone: str = "UTC",
     cache_gb: float = 0.5,
     segments_in_flight: int = 3,
+    alarms: str | None = None,
 ) -> DrillReport:
     """
     Restore a backup into a scratch target, compare it with its manifest, ask your own checks, and leave evidence.
@@ -63,6 +66,7 @@ def drill(
         time_zone: In which the report and the evidence show times, such as Europe/Berlin.
         cache_gb: Cache of the throw-away MongoDB [GiB], at least 0.25.
         segments_in_flight: How many segments are worked on at a time; bounds disk and memory, at most 16.
+        alarms: Name of a MongoDB Backup Alarms block: who is told at once when the drill fails.
 
     Returns:
         What the drill has shown.
@@ -74,6 +78,7 @@ def drill(
     where = load_block(BackupStore, store)
     server = load_block(MongoDBTarget, target) if target else None
     signer = load_block(BackupEncryption, encryption) if encryption else None
+    bells = load_bells(alarms)
     asked = load_block(DrillChecks, checks).open() if checks else ()
     order = DrillOrder(
         plan=plan,
@@ -88,6 +93,9 @@ def drill(
     with open_run() as run:
         report = rehearse(run, where, server, load_identities(identities), order)
         publish_page(f"drill-{plan}", report.page("not written yet"), f"Drill of {plan}")
+        if not report.passed:
+            failure = failed_drill(plan, store, report.finished, report.findings)
+            tell_people(bells, plan, store, (failure,), now=report.finished, forget=False)
         try:
             record = keep_evidence(where, report.record(), signer, now=datetime.now(UTC))
         except BackupError:

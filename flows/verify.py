@@ -19,7 +19,9 @@ from flows.core.results import scope_of
 from flows.core.verification import Walk
 from flows.core.verify_report import VerifiedBackup, VerifyReport
 from flows.core.version import versions
+from flows.core.watch_judge import found_damaged
 from flows.storage.verifying import Due
+from flows.tasks.alarms import load_bells, tell_people
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.evidence import keep_evidence
 from flows.tasks.options import threads
@@ -45,6 +47,7 @@ def verify(
     encryption: str | None = None,
     time_zone: str = "UTC",
     segments_in_flight: int = 2,
+    alarms: str | None = None,
 ) -> VerifyReport:
     """
     Read stored backups again, compare every byte with the manifest, mark those that are damaged, and leave evidence.
@@ -62,6 +65,7 @@ def verify(
         encryption: Name of the MongoDB Backup Encryption block whose signing key signs the evidence.
         time_zone: In which the evidence shows times, such as Europe/Berlin.
         segments_in_flight: How many segments are read at a time; bounds memory, at most 16. None is kept on disk.
+        alarms: Name of a MongoDB Backup Alarms block: who is told at once of each backup that is not sound.
 
     Returns:
         What was read of each backup, and what was found. Where anything was found, the run fails after everything was
@@ -74,6 +78,7 @@ def verify(
     zones.time_zone(time_zone)  # for its error, before anything is read
     block, keys = load_block(BackupStore, store), load_identities(identities)
     signer = load_block(BackupEncryption, encryption) if encryption else None
+    bells = load_bells(alarms)
     with open_run() as run:
         job = VerifyJob(run.id, plan, block, documents, phase=started.toordinal())
         due = plan_verification(job, backup, share, now=started)
@@ -115,6 +120,8 @@ def verify(
     except BackupError as error:
         unkept = error  # what was found matters more than that there is no record of it
     publish_page(f"verify-{plan}", report.page(), f"Verification of {plan}")
+    if found_wrong := found_damaged(report, store):
+        tell_people(bells, plan, store, found_wrong, now=report.finished, forget=False)
     if stopped is not None:
         raise stopped
     report.check()

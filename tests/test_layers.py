@@ -42,6 +42,7 @@ def run_fresh(code: str) -> str:
         "flows.drill",
         "flows.verify",
         "flows.preflight",
+        "flows.watch",
         "flows.tasks.dump",
     ],
 )

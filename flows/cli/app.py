@@ -12,6 +12,15 @@ from flows.cli.status import MEANINGS, Status
 from flows.core.version import __version__
 
 _EPILOGUE = "Exit status:\n\n" + "\n".join(f"* {status.value}: {text}" for status, text in MEANINGS.items())
+_WATCHED = """\
+The store is the folder of `--folder`; else the bucket that the environment names, without any Prefect; else the block.
+
+* `MONGO_BACKUP_STORE_BUCKET`, `_PREFIX`, `_ENDPOINT`, `_REGION`, `_PROVIDER`: as in the block
+* `MONGO_BACKUP_STORE_ACCESS_KEY`, `_SECRET_KEY`, `_CUSTOMER_KEY`: without the first two it is the role of the machine
+* `MONGO_BACKUP_PING_URL`: a dead-man's switch, as that of healthchecks.io
+* `MONGO_BACKUP_PUSH_URL`: a Prometheus push gateway
+
+Each may be in a file: `…_FILE` says which."""
 _DAILY, _NIGHT, _STORE, _PROOF = (
     Group(name, sort_key=place)
     for place, name in enumerate(("Every day", "When something is lost", "What is stored", "Proof"))
@@ -43,6 +52,13 @@ for verb, group, text in (
     ("preflight", _PROOF, "Go through the checklist of an operator."),
 ):
     app.command(f"flows.cli.verbs:{verb.replace('-', '_')}", name=verb, group=group, help=text)
+app.command(
+    "flows.cli.watch:watch",
+    name="watch",
+    group=_DAILY,
+    help="See that nothing is late, damaged or suspicious.",
+    help_epilogue=f"{_WATCHED}\n\n{_EPILOGUE}",
+)
 app.command("flows.cli.evidence:app", name="evidence", group=_PROOF, help="Prove or report on what drills have left.")
 app.command("flows.cli.keys:keys", name="keys", group=_STORE, help="Make new keys for encryption and signatures.")
 app.register_install_completion_command()

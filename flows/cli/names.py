@@ -17,6 +17,7 @@ TYPES = {
     "identities": "mongodb-backup-identities",
     "maintenance": "mongodb-backup-maintenance-window",
     "checks": "mongodb-drill-checks",
+    "alarms": "mongodb-backup-alarms",
 }
 
 

@@ -24,6 +24,7 @@ class Status(IntEnum):
     REFUSED = 3
     FINDINGS = 4
     UNREACHABLE = 5
+    SUSPICIONS = 6
     INTERRUPTED = 130  # as shells say it of SIGINT
 
 
@@ -34,6 +35,7 @@ MEANINGS = {
     Status.REFUSED: "refused, because it would do harm or another run is under way; nothing was written",
     Status.FINDINGS: "it looked, and something is not as it should be",
     Status.UNREACHABLE: "MongoDB, the store or the Prefect server does not answer; try again",
+    Status.SUSPICIONS: "it looked, and nothing is wrong for certain; people have to say whether it is",
     Status.INTERRUPTED: "interrupted",
 }
 

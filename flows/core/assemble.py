@@ -8,6 +8,7 @@ from datetime import datetime
 from flows.core.errors import DumpFailed
 from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
 from flows.core.names import Namespace
+from flows.core.selection import Selection
 from flows.core.source import ClusterTime, CollectionInfo, Consistency, SourceIdentity
 from flows.core.tally import Totals, combine
 
@@ -26,6 +27,7 @@ def assemble_manifest(
     started: datetime,
     finished: datetime,
     identity: str | None = None,
+    selection: Selection | None = None,
 ) -> Manifest:
     """Add up what the segments hold, say what consistency was achieved, and seal it where they are encrypted.
 
@@ -66,6 +68,7 @@ def assemble_manifest(
         warnings=(*warnings, *_consistency_warnings(at, loose)),
         versions=dict(versions),
         identity=identity,
+        selection=selection,
     ).seal()
 
 

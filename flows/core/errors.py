@@ -201,6 +201,12 @@ class StoredWrongly(IntegrityError):
     retryable = True
 
 
+class AlarmRaised(BackupError):
+    """A watch came to its end, and something is late, damaged or looks wrong; its report says what."""
+
+    code = "alarm-raised"
+
+
 class RepositoryError(BackupError):
     """The backups of a plan are not in a state in which this can be done."""
 

@@ -14,6 +14,7 @@ from flows.core.errors import FormatError, IntegrityError
 from flows.core.fields import Fields, parse_versioned
 from flows.core.keys import ARCHIVE_SUFFIXES, ENCRYPTED_SUFFIX, backup_prefix, manifest_key
 from flows.core.names import Namespace
+from flows.core.selection import Selection
 from flows.core.signing import Signature, SigningKey
 from flows.core.source import ClusterTime, Consistency, Kind, SourceIdentity
 from flows.core.tally import Content, Totals, combine
@@ -87,6 +88,7 @@ class Manifest:
     versions: dict[str, str]  # of this project and of what wrote the bytes
     identity: str | None = None  # where a passphrase was used: the secret key of the segments, encrypted with it
     sealed: str | None = None  # what is encrypted of the manifest itself: see `seal`
+    selection: Selection | None = None  # what was asked for; None: an older release did not write it
     signature: Signature | None = None  # of all the rest; it has been checked, and says nothing of who may sign
 
     @property
@@ -251,6 +253,7 @@ class Manifest:
             versions=top.text_map("versions"),
             identity=top.text_or_none("identity") if top.has("identity") else None,
             sealed=top.text_or_none("sealed") if top.has("sealed") else None,
+            selection=_selection(top),
             signature=signature,
         )
         if manifest.sealed is not None and not manifest.recipients:
@@ -262,6 +265,13 @@ class Manifest:
                 )
         manifest.check()
         return manifest
+
+
+def _selection(top: Fields) -> Selection | None:
+    if not top.has("selection") or top.is_null("selection"):
+        return None
+    inner = top.inner("selection")
+    return Selection(*(tuple(inner.texts(name)) for name in ("databases", "include", "exclude")))
 
 
 def _cluster_time(top: Fields) -> ClusterTime | None:

@@ -23,6 +23,11 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 document`, `1,234 documents`."""
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def format_duration(length: timedelta) -> str:
     """A length of time in the two largest units that matter: `3.2 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`."""
     seconds = length.total_seconds()

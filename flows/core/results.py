@@ -162,6 +162,7 @@ class Standing:
         sealed: Whether `verified` is about stored bytes that were not opened.
         newest: When any of it was, aware.
         parts: Of which share how many parts were, where `verified` is None.
+        looked: When a verification last said anything of it, good or bad, aware.
     """
 
     marks: tuple[str, ...] = ()
@@ -169,6 +170,7 @@ class Standing:
     sealed: bool = False
     newest: datetime | None = None
     parts: tuple[int, int] | None = None
+    looked: datetime | None = None
 
     def __str__(self) -> str:
         if self.verified is not None:
@@ -199,11 +201,12 @@ def standing(backup: str, results: Iterable[StoredResult], *, segments: int, cha
         if not any(name.clears(mark) for name in good)
     )
     newest = max((name.at for name in good), default=None)
+    looked = max((name.at for name in names), default=None)
     whole = [(at, kind) for kind in (Outcome.SOUND, Outcome.SEALED) if (at := _covered(backup, good, kind, segments))]
     if whole:
         verified, kind = whole[0]  # what was opened says more than what was not, however old
-        return Standing(marks + strange, verified, kind is Outcome.SEALED, newest)
-    return Standing(marks + strange, None, False, newest, _parts(backup, good, segments))
+        return Standing(marks + strange, verified, kind is Outcome.SEALED, newest, None, looked)
+    return Standing(marks + strange, None, False, newest, _parts(backup, good, segments), looked)
 
 
 def _mark(mark: ResultName) -> str:

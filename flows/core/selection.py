@@ -115,6 +115,20 @@ def choose_namespaces(namespaces: Iterable[Namespace], selection: Selection) -> 
     return chosen
 
 
+def selects(selection: Selection, namespace: Namespace) -> bool:
+    """Whether a selection takes a namespace, if it is there.
+
+    Raises:
+        ConfigurationError: For what is not a pattern.
+    """
+    if selection.databases and namespace.database not in selection.databases:
+        return False
+    name = str(namespace)
+    if selection.include and not any(compile_pattern(text).fullmatch(name) for text in selection.include):
+        return False
+    return not any(compile_pattern(text).fullmatch(name) for text in selection.exclude)
+
+
 def unused_excludes(namespaces: Iterable[Namespace], selection: Selection) -> list[str]:
     """Name the exclude patterns that match nothing: harmless to the backup, and perhaps a typing error."""
     every = [str(namespace) for namespace in namespaces]

@@ -32,7 +32,7 @@ from flows.core.preflight_facts import Last
 from flows.core.signing import SigningKey
 from flows.storage.memory import MemoryStore
 from flows.storage.repository import Repository
-from flows.storage.store import ObjectStore
+from flows.storage.store import ObjectStore, ReadableStore
 
 REPORT_LIMIT_BYTES = 64 * 1024 * 1024  # of an HTML file; tables are cut long before
 _READERS = 8  # threads; each holds one record at a time
@@ -71,10 +71,10 @@ def append(
     """
     if record.plan != plan:
         raise ValueError("a record belongs to the chain of its own plan")
-    existing = _names(store, plan)
+    existing = record_names(store, plan)
     for name in existing:
         if (name.kind, name.finished) == (record.kind.value, record.finished.replace(microsecond=0)):  # few, or none
-            stored = _read(store, str(name), name)
+            stored = read_record(store, str(name), name)
             if stored.record is not None and stored.record.record.same_as(record):
                 return stored.record  # from an earlier try
     chained, data = chain(record, existing, key=signing_key, now=now)
@@ -104,7 +104,7 @@ def read_chain(store: ObjectStore, plan: str) -> Iterator[StoredEvidence]:
     with ThreadPoolExecutor(_READERS, thread_name_prefix="evidence") as pool:
         ahead: deque[Future[StoredEvidence]] = deque()
         for _, key in named:
-            ahead.append(pool.submit(_read, store, key, EvidenceKey.parse(plan, key)))
+            ahead.append(pool.submit(read_record, store, key, EvidenceKey.parse(plan, key)))
             if len(ahead) >= _READERS:
                 yield ahead.popleft().result()
         while ahead:
@@ -150,12 +150,12 @@ def last_of(store: ObjectStore, plan: str, kind: EvidenceKind, *, trusted: Colle
         trusted: Public keys of those who may sign; none: whoever signed, or nobody.
         now: Aware.
     """
-    names = [name for name in _names(store, plan) if name.kind == kind.value and name.finished <= now]
+    names = [name for name in record_names(store, plan) if name.kind == kind.value and name.finished <= now]
     names.sort(key=lambda name: (name.finished, name.sequence), reverse=True)
     newest: datetime | None = None
     untrusted = 0
     for name in names[:_MOST_LOOKS]:
-        stored = _read(store, str(name), name)
+        stored = read_record(store, str(name), name)
         if stored.record is None or stored.sha256 != name.sha256 or stored.record.key != name:
             continue
         signature = stored.record.signature
@@ -221,12 +221,18 @@ def keep_report(store: ObjectStore, report: EvidenceReport) -> tuple[str, str]:
     return key, hashlib.sha256(data).hexdigest()
 
 
-def _names(store: ObjectStore, plan: str) -> list[EvidenceKey]:
+def record_names(store: ReadableStore, plan: str) -> list[EvidenceKey]:
+    """What the keys of all records of a plan say, in any order; one request for 1,000 of them."""
     found = (EvidenceKey.parse(plan, item.key) for item in store.list(evidence_prefix(plan)))
     return [name for name in found if name is not None]
 
 
-def _read(store: ObjectStore, key: str, name: EvidenceKey | None) -> StoredEvidence:
+def read_record(store: ReadableStore, key: str, name: EvidenceKey | None) -> StoredEvidence:
+    """Read what is at one key, whatever it is.
+
+    Raises:
+        StoreUnavailable: Where the store may answer in a minute.
+    """
     digest = ""
     try:
         data = store.get(key, limit=EVIDENCE_LIMIT_BYTES)

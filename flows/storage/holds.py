@@ -10,10 +10,10 @@ from flows.core.errors import BackupError, BackupNotFound, IntegrityError, Objec
 from flows.core.holds import HOLD_LIMIT_BYTES, HoldAction, HoldEvent, HoldRequest, Holds
 from flows.core.keys import hold_prefix, is_folder
 from flows.storage.manifests import check_listed
-from flows.storage.store import ObjectStore
+from flows.storage.store import ObjectStore, ReadableStore
 
 
-def read_act(store: ObjectStore, key: str) -> HoldEvent | str:
+def read_act(store: ReadableStore, key: str) -> HoldEvent | str:
     """Read what is stored at one key; what cannot be read gives key and problem as one text.
 
     Raises:

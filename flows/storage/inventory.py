@@ -30,7 +30,7 @@ from flows.core.results import RESULT_PREFIX, Standing, StoredResult, standing
 from flows.core.retention import Candidate
 from flows.storage.holds import holds_from, read_act
 from flows.storage.manifests import read_manifest
-from flows.storage.store import ObjectStore, StoredObject
+from flows.storage.store import ReadableStore, StoredObject
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class Listing:
         return item.key.removeprefix(self._backups).partition("/")[0]
 
 
-def read_facts(store: ObjectStore, plan: str, backups: Iterable[str]) -> dict[str, BackupFacts | Unreadable]:
+def read_facts(store: ReadableStore, plan: str, backups: Iterable[str]) -> dict[str, BackupFacts | Unreadable]:
     """Really read the manifests of some backups, several at a time.
 
     Raises:
@@ -218,7 +218,7 @@ def read_facts(store: ObjectStore, plan: str, backups: Iterable[str]) -> dict[st
     return _at_once(read, backups)
 
 
-def take_inventory(store: ObjectStore, listing: Listing, *, use_index: bool = True) -> Inventory:
+def take_inventory(store: ReadableStore, listing: Listing, *, use_index: bool = True) -> Inventory:
     """Find out what the listed backups are.
 
     The index is believed only of a manifest that the listing shows as it was, and only where it says that all is well:
@@ -259,7 +259,7 @@ def take_inventory(store: ObjectStore, listing: Listing, *, use_index: bool = Tr
     )
 
 
-def _index(store: ObjectStore, listing: Listing) -> dict[str, IndexEntry]:
+def _index(store: ReadableStore, listing: Listing) -> dict[str, IndexEntry]:
     if listing.index is None:
         return {}
     try:

@@ -7,7 +7,7 @@ import hashlib
 from flows.core.errors import BackupNotFound, FormatError, IntegrityError, ObjectMissing
 from flows.core.keys import manifest_key
 from flows.core.manifest import MANIFEST_LIMIT_BYTES, Manifest
-from flows.storage.store import ObjectStore
+from flows.storage.store import ObjectStore, ReadableStore
 
 
 def check_listed(store: ObjectStore, plan: str, backup: str) -> None:
@@ -22,7 +22,7 @@ def check_listed(store: ObjectStore, plan: str, backup: str) -> None:
         raise _no_such_backup(store, plan, backup) from error
 
 
-def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
+def read_manifest(store: ReadableStore, plan: str, backup: str) -> Manifest:
     """Read the manifest of a backup.
 
     Raises:
@@ -32,7 +32,7 @@ def read_manifest(store: ObjectStore, plan: str, backup: str) -> Manifest:
     return parse_manifest(plan, backup, manifest_bytes(store, plan, backup))
 
 
-def manifest_bytes(store: ObjectStore, plan: str, backup: str) -> bytes:
+def manifest_bytes(store: ReadableStore, plan: str, backup: str) -> bytes:
     """What is stored as the manifest of a backup.
 
     Raises:
@@ -67,7 +67,7 @@ def parse_manifest(plan: str, backup: str, data: bytes) -> Manifest:
     return manifest
 
 
-def hash_manifest(store: ObjectStore, plan: str, backup: str) -> tuple[str, int]:
+def hash_manifest(store: ReadableStore, plan: str, backup: str) -> tuple[str, int]:
     """SHA-256 and size [bytes] of a manifest as it is stored, whatever is in it.
 
     Raises:
@@ -77,7 +77,7 @@ def hash_manifest(store: ObjectStore, plan: str, backup: str) -> tuple[str, int]
     return hashlib.sha256(data).hexdigest(), len(data)
 
 
-def _no_such_backup(store: ObjectStore, plan: str, backup: str) -> BackupNotFound:
+def _no_such_backup(store: ReadableStore, plan: str, backup: str) -> BackupNotFound:
     return BackupNotFound(
         "no such backup in this plan",
         hint="The inventory flow lists the ids; `latest` is the newest.",

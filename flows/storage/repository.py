@@ -29,6 +29,7 @@ from flows.storage.manifests import hash_manifest, manifest_bytes, read_manifest
 from flows.storage.store import Leftover, Lock, ObjectStore, Obstacle, PendingUpload, StoredObject
 
 LATEST = "latest"
+PROBE_PREFIX = ".probe-"  # then the id of the backup that saw with it that the store works
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class Repository:
         if lock_until is not None:
             self._store.extend_lock([], lock_until)  # nothing to lock yet; it says whether that will be possible
         # Not below the id of the backup: what a crash leaves here is swept with the garbage.
-        probe = f"{self._prefix}.probe-{backup}"
+        probe = f"{self._prefix}{PROBE_PREFIX}{backup}"
         content = b"written to see that the store works; may be deleted\n"
         self._store.put(probe, content)
         if self._store.get(probe, limit=len(content)) != content:

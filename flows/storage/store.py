@@ -79,17 +79,34 @@ class Lock:
         return self.until is None or self.until > now
 
 
-class ObjectStore(Protocol):
-    """Bytes at keys.
-
-    Every method raises `StoreUnavailable` where the store may answer in a minute, `StoreDenied` where the credentials
-    may not, and `StoreError` for what else the store refuses. A method is safe to repeat after each of them.
-    """
+class ReadableStore(Protocol):
+    """What a look at backups needs of a store. It raises as an `ObjectStore` does."""
 
     @property
     def location(self) -> str:
         """Where this is, for messages: `s3://bucket/prefix`."""
         ...
+
+    def get(self, key: str, *, limit: int) -> bytes:
+        """Read a small object.
+
+        Raises:
+            ObjectMissing: No object at this key.
+            FormatError: It is larger than `limit` [bytes]; nothing of it was read.
+        """
+        ...
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """All objects below a folder, in no promised order. `a` and `a/` are the same folder; it never holds `ab/x`."""
+        ...
+
+
+class ObjectStore(ReadableStore, Protocol):
+    """Bytes at keys.
+
+    Every method raises `StoreUnavailable` where the store may answer in a minute, `StoreDenied` where the credentials
+    may not, and `StoreError` for what else the store refuses. A method is safe to repeat after each of them.
+    """
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, lock_until: datetime | None = None) -> None:
         """Write a small object.
@@ -137,15 +154,6 @@ class ObjectStore(Protocol):
         Raises:
             StoredWrongly: Something else is in the store, or nothing, or it is not encrypted as the store is asked to.
             IntegrityError: The local file itself is not these bytes.
-        """
-        ...
-
-    def get(self, key: str, *, limit: int) -> bytes:
-        """Read a small object.
-
-        Raises:
-            ObjectMissing: No object at this key.
-            FormatError: It is larger than `limit` [bytes]; nothing of it was read.
         """
         ...
 
@@ -198,10 +206,6 @@ class ObjectStore(Protocol):
         Raises:
             ObjectMissing: No object at this key.
         """
-        ...
-
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        """All objects below a folder, in no promised order. `a` and `a/` are the same folder; it never holds `ab/x`."""
         ...
 
     def delete(self, keys: Iterable[str]) -> tuple[Leftover, ...]:

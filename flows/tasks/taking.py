@@ -87,6 +87,7 @@ def take_backup(
             started=backup_time(job.backup),
             finished=finished,
             identity=job.protection.identity,
+            selection=selection,
         )
         if job.protection.signing_key is not None:
             manifest = manifest.signed(job.protection.signing_key)

@@ -40,7 +40,7 @@ def test_the_help_names_every_command_and_what_exit_statuses_mean(capsys: pytest
     status, text = said(capsys, "--help")
     assert status == 0
     assert max(map(len, text.splitlines())) <= 80
-    for name in (*(verb.replace("_", "-") for verb in VERBS), "evidence", "keys"):
+    for name in (*(verb.replace("_", "-") for verb in VERBS), "evidence", "keys", "watch"):
         assert f" {name} " in text
     for meaning in MEANINGS.values():
         assert meaning.split(";")[0] in " ".join(text.split())

@@ -54,6 +54,7 @@ DEPLOYMENTS = (
     "restore-archive/restore-archive",
     "restore-documents/restore-documents",
     "verify/verify",
+    "watch/hourly",
 )
 
 
@@ -201,7 +202,12 @@ def test_the_schedule_creates_runs(operation: Operation) -> None:
         runs = operation.client.read_flow_runs(flow_run_filter=only)
         return runs if times.keys() <= {run.deployment_id for run in runs} else []
 
+    hourly = operation.client.read_deployment_by_name("watch/hourly").id
+    times[hourly] = "every :30"
     runs = until(of_all, "scheduled runs", seconds=30)
+    assert {run.expected_start_time.minute for run in runs if run.deployment_id == hourly} == {30}
+    del times[hourly]
+    runs = [run for run in runs if run.deployment_id != hourly]
     assert {(run.deployment_id, f"{run.expected_start_time:%H:%M %Z}") for run in runs} == {
         (deployment, f"{time} UTC") for deployment, time in times.items()
     }

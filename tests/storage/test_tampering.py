@@ -124,6 +124,7 @@ UNPROTECTED = {
     "source.replica_set_id",
     "versions.mongo-backup-flows",
     "namespaces[].ages",
+    "selection",
     "segments[].archive_bytes",
     "segments[].confirmed",
     "segments[].store_encryption",
