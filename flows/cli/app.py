@@ -15,8 +15,8 @@ _EPILOGUE = "Exit status:\n\n" + "\n".join(f"* {status.value}: {text}" for statu
 _WATCHED = """\
 The store is the folder of `--folder`; else the bucket that the environment names, without any Prefect; else the block.
 
-* `MONGO_BACKUP_STORE_BUCKET`, `_PREFIX`, `_ENDPOINT`, `_REGION`, `_PROVIDER`: as in the block
-* `MONGO_BACKUP_STORE_ACCESS_KEY`, `_SECRET_KEY`, `_CUSTOMER_KEY`: without the first two it is the role of the machine
+* `MONGO_BACKUP_S3_BUCKET`, `_PREFIX`, `_URL`, `_REGION`, `_PROVIDER`: as in the block
+* `MONGO_BACKUP_S3_ACCESS_KEY`, `_SECRET_KEY`, `_CUSTOMER_KEY`: without the first two it is the role of the machine
 * `MONGO_BACKUP_PING_URL`: a dead-man's switch, as that of healthchecks.io
 * `MONGO_BACKUP_PUSH_URL`: a Prometheus push gateway
 

@@ -12,7 +12,7 @@ from flows.storage.options import NONE, StoreOptions
 from flows.storage.profiles import SSE_C, profile
 from flows.storage.store import ReadableStore
 
-PREFIX = "MONGO_BACKUP_STORE_"
+PREFIX = "MONGO_BACKUP_S3_"
 BUCKET = f"{PREFIX}BUCKET"
 
 
@@ -74,7 +74,7 @@ def store_from(environment: Mapping[str, str]) -> ReadableStore:
     chosen = profile(given("PROVIDER") or "other")
     client = boto3.client(
         "s3",
-        endpoint_url=_endpoint(given("ENDPOINT")),
+        endpoint_url=_endpoint(given("URL")),
         region_name=given("REGION") or chosen.region,
         aws_access_key_id=given("ACCESS_KEY") or None,
         aws_secret_access_key=given("SECRET_KEY") or None,
@@ -90,7 +90,7 @@ def _endpoint(text: str) -> str | None:
         raise ConfigurationError(
             "not the address of a store",
             hint="Begin it with https://, such as https://s3.eu-central-003.backblazeb2.com.",
-            variable=f"{PREFIX}ENDPOINT",
+            variable=f"{PREFIX}URL",
         )
     return text or None
 

@@ -69,5 +69,5 @@ def test_the_help_has_all_parameters_variables_and_statuses(
     assert max(map(len, text.splitlines())) <= 80
     for name in set(inspect.signature(watch).parameters) - {"manner"}:
         assert f"--{name.replace('_', '-')} " in text
-    for word in ("MONGO_BACKUP_STORE_BUCKET", "_SECRET_KEY", "MONGO_BACKUP_PING_URL", "_FILE", "6: it looked"):
+    for word in ("MONGO_BACKUP_S3_BUCKET", "_SECRET_KEY", "MONGO_BACKUP_PING_URL", "_FILE", "6: it looked"):
         assert word in text

@@ -120,11 +120,11 @@ def command(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def bucket(s3: embedded.S3Server, prefix: str) -> dict[str, str]:
     """The store of a test in the environment."""
     return {
-        "MONGO_BACKUP_STORE_BUCKET": s3.bucket,
-        "MONGO_BACKUP_STORE_PREFIX": prefix,
-        "MONGO_BACKUP_STORE_ENDPOINT": s3.endpoint,
-        "MONGO_BACKUP_STORE_ACCESS_KEY": s3.access_key,
-        "MONGO_BACKUP_STORE_SECRET_KEY": s3.secret_key,
+        "MONGO_BACKUP_S3_BUCKET": s3.bucket,
+        "MONGO_BACKUP_S3_PREFIX": prefix,
+        "MONGO_BACKUP_S3_URL": s3.endpoint,
+        "MONGO_BACKUP_S3_ACCESS_KEY": s3.access_key,
+        "MONGO_BACKUP_S3_SECRET_KEY": s3.secret_key,
     }
 
 
@@ -227,7 +227,7 @@ def test_a_backup_that_is_late_is_told_by_the_flow_and_where_prefect_is_down(
     secret = tmp_path / "secret"
     secret.write_text(s3.secret_key + "\n")
     given = bucket(s3, store_prefix)
-    given["MONGO_BACKUP_STORE_SECRET_KEY_FILE"], given["MONGO_BACKUP_STORE_SECRET_KEY"] = str(secret), ""
+    given["MONGO_BACKUP_S3_SECRET_KEY_FILE"], given["MONGO_BACKUP_S3_SECRET_KEY"] = str(secret), ""
     metrics = tmp_path / "backup.prom"
     late = command("--backup-hours", "0.0001", "--json", "--metrics-file", str(metrics), **given)
     assert late.returncode == Status.FINDINGS, late.stderr
@@ -274,8 +274,8 @@ def test_a_store_that_does_not_answer_is_told_once_and_has_its_own_status(
         assert main(["watch"]) == Status.UNREACHABLE
     said = " ".join(capsys.readouterr().out.split())
     assert "default/backups UNKNOWN ALARM the store cannot be read: its block cannot be loaded, because Prefect" in said
-    assert "Set MONGO_BACKUP_STORE_BUCKET and its like" in said
-    for name, value in (bucket(s3, store_prefix) | {"MONGO_BACKUP_STORE_ENDPOINT": repo.proxy.url}).items():
+    assert "Set MONGO_BACKUP_S3_BUCKET and its like" in said
+    for name, value in (bucket(s3, store_prefix) | {"MONGO_BACKUP_S3_URL": repo.proxy.url}).items():
         monkeypatch.setenv(name, value)
     assert main(["watch"]) == Status.UNREACHABLE
     assert "the store cannot be read: the store does not answer" in capsys.readouterr().out

@@ -21,11 +21,11 @@ def environment(rclone: Server, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "access").write_text(f"{ACCESS_KEY}\n")
     (tmp_path / "secret").write_text(f"{SECRET_KEY}\n")
     return {
-        "MONGO_BACKUP_STORE_BUCKET": rclone.bucket,
-        "MONGO_BACKUP_STORE_PREFIX": "backups",
-        "MONGO_BACKUP_STORE_ENDPOINT": f"http://{rclone.host}:{rclone.port}",
-        "MONGO_BACKUP_STORE_ACCESS_KEY_FILE": str(tmp_path / "access"),
-        "MONGO_BACKUP_STORE_SECRET_KEY_FILE": str(tmp_path / "secret"),
+        "MONGO_BACKUP_S3_BUCKET": rclone.bucket,
+        "MONGO_BACKUP_S3_PREFIX": "backups",
+        "MONGO_BACKUP_S3_URL": f"http://{rclone.host}:{rclone.port}",
+        "MONGO_BACKUP_S3_ACCESS_KEY_FILE": str(tmp_path / "access"),
+        "MONGO_BACKUP_S3_SECRET_KEY_FILE": str(tmp_path / "secret"),
     }
 
 
@@ -35,12 +35,12 @@ def test_the_environment_opens_the_same_store_as_a_block(rclone: Server, environ
     assert store.get("mpg/backups/x", limit=100) == b"there"
     assert [item.key for item in store.list("mpg")] == ["mpg/backups/x"]
     assert is_set(environment)
-    assert not is_set({"MONGO_BACKUP_STORE_PREFIX": "x"})
+    assert not is_set({"MONGO_BACKUP_S3_PREFIX": "x"})
 
 
 def test_a_customer_key_and_a_provider_are_taken(environment: dict[str, str]) -> None:
     key = base64.b64encode(b"k" * 32).decode()
-    store = store_from({**environment, "MONGO_BACKUP_STORE_PROVIDER": "b2", "MONGO_BACKUP_STORE_CUSTOMER_KEY": key})
+    store = store_from({**environment, "MONGO_BACKUP_S3_PROVIDER": "b2", "MONGO_BACKUP_S3_CUSTOMER_KEY": key})
     assert isinstance(store, S3Store)
     assert (store.profile.name, store.options.customer_key) == ("b2", b"k" * 32)
 
@@ -48,15 +48,15 @@ def test_a_customer_key_and_a_provider_are_taken(environment: dict[str, str]) ->
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"MONGO_BACKUP_STORE_BUCKET": " "},
-        {"MONGO_BACKUP_STORE_SECRET_KEY_FILE": ""},
-        {"MONGO_BACKUP_STORE_SECRET_KEY": "both"},
-        {"MONGO_BACKUP_STORE_SECRET_KEY_FILE": "/nowhere"},
-        {"MONGO_BACKUP_STORE_ENDPOINT": "s3.example"},
-        {"MONGO_BACKUP_STORE_PROVIDER": "acme"},
-        {"MONGO_BACKUP_STORE_CUSTOMER_KEY": "s3cret"},
-        {"MONGO_BACKUP_STORE_CUSTOMER_KEY": base64.b64encode(b"s3cret").decode()},
-        {"MONGO_BACKUP_STORE_PREFIX": "../up"},
+        {"MONGO_BACKUP_S3_BUCKET": " "},
+        {"MONGO_BACKUP_S3_SECRET_KEY_FILE": ""},
+        {"MONGO_BACKUP_S3_SECRET_KEY": "both"},
+        {"MONGO_BACKUP_S3_SECRET_KEY_FILE": "/nowhere"},
+        {"MONGO_BACKUP_S3_URL": "s3.example"},
+        {"MONGO_BACKUP_S3_PROVIDER": "acme"},
+        {"MONGO_BACKUP_S3_CUSTOMER_KEY": "s3cret"},
+        {"MONGO_BACKUP_S3_CUSTOMER_KEY": base64.b64encode(b"s3cret").decode()},
+        {"MONGO_BACKUP_S3_PREFIX": "../up"},
     ],
 )
 def test_what_cannot_be_used_is_refused_and_no_secret_quoted(
