@@ -25,6 +25,7 @@ def test_what_may_pass_in_a_minute_is_retryable_and_nothing_else() -> None:
         "SourceUnavailable",
         "TargetUnavailable",
         "StoreUnavailable",
+        "ServerUnavailable",
         "StoredWrongly",
     }
 
