@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -20,8 +20,11 @@ from flows.core.errors import (
     StoreError,
     StoreUnavailable,
 )
+from flows.core.retention import RetentionPolicy
 from flows.storage.probe import check_store
 from flows.storage.profiles import PROFILES, profile
+from flows.storage.pruning import prune_repository
+from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store, client_config
 from flows.storage.s3_transfer import part_size
 from flows.storage.store import PendingUpload
@@ -179,6 +182,26 @@ def test_unfinished_uploads_are_listed_and_aborted(request: pytest.FixtureReques
     store.abort(found[0])
     store.abort(found[0])
     assert list(store.uploads("")) == []
+
+
+def test_a_prune_aborts_uploads_that_a_crash_left_once_they_are_old_enough(moto: Server) -> None:
+    client, prefix = moto.client(), "backups/mpg/backups/2026-03-06T04-00-00Z"
+    for key in (f"{prefix}/segment-00000.archive.gz", "backups/other/backups/x"):
+        client.create_multipart_upload(Bucket=moto.bucket, Key=key)
+    store, repository = moto.store(), Repository(moto.store(), "mpg")
+    started = next(store.uploads("mpg")).started
+
+    def prune(hours: float, *, dry_run: bool) -> int:
+        now, grace = started + timedelta(hours=hours), timedelta(hours=12)
+        policy = RetentionPolicy()
+        return prune_repository(repository, policy, now=now, grace=grace, dry_run=dry_run).garbage_uploads
+
+    assert prune(11.9, dry_run=False) == 0
+    assert prune(12, dry_run=True) == 1
+    assert len(list(store.uploads("mpg"))) == 1
+    assert prune(12, dry_run=False) == 1
+    # Those of other plans are theirs to remove.
+    assert [upload.key for upload in store.uploads("")] == ["other/backups/x"]
 
 
 def test_aborting_an_upload_that_never_was_is_fine(moto: Server) -> None:
