@@ -44,10 +44,10 @@ class Reader:
         given = self._given.get(key)
         return given.text if given else ""
 
-    def wrong(self, key: str, message: str, expected: str, hint: str) -> None:
-        """Note a value that cannot be used. A secret is not quoted."""
+    def wrong(self, key: str, message: str, expected: str, hint: str, *, quote: bool = True) -> None:
+        """Note a value that cannot be used. It is quoted, unless it is a secret or may hold one."""
         facts: dict[str, Any] = {"variable": self.origin(key), "expected": expected}
-        if key in self._given and not BY_KEY[key].secret:
+        if quote and key in self._given and not BY_KEY[key].secret:
             facts["got"] = self.text(key)
         self._problems.append(ConfigurationError(message, hint=hint, **facts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -29,6 +30,7 @@ def check_cron(text: str, zone: str, now: datetime) -> str:
     return text
 
 
+@functools.cache
 def longest_gap(cron: str, zone: str, now: datetime) -> timedelta:
     """The longest time between two runs, of the next four hundred.
 

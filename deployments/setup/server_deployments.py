@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Form:
         return frozenset(self.schema["properties"])
 
 
+@functools.cache
 def form_of(entrypoint: str) -> Form:
     """Load a flow.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from deployments.setup.reader import Reader
 from flows.storage.profiles import PROFILES
 
 _LOCKS = ("none", "governance", "compliance")
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
+_ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+|\[[0-9A-Fa-f:]+\])(?P<port>:\d{1,5})?(?P<rest>[/?#].*)?")
 # The usual addresses of AWS; others, such as those of a private endpoint, are kept as they are.
 _AWS = re.compile(r"s3[.-](?:dualstack\.)?(?:([a-z]{2}(?:-[a-z]+)+-\d)\.)?amazonaws\.com(?:\.cn)?\Z")
 # Where the name of a bucket may stand before them.
@@ -101,33 +101,35 @@ def _address(reader: Reader, notes: list[str]) -> tuple[str | None, str, str | N
     url = reader.text("S3_URL").rstrip("/")
     if not url:
         return None, "other", None
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    if parts.scheme not in ("http", "https") or not host or parts.username:
+    parts = _ADDRESS.fullmatch(url)
+    if parts is None:
         reader.wrong(
             "S3_URL",
             "not the address of a store",
             "https://host or https://host:port",
             "Keys have variables of their own.",
+            quote="@" not in url,
         )
         return None, "other", None
+    host = parts["host"].lower()
     provider, bucket = next(
-        ((name, match.group(1)) for name, pattern in _PROVIDERS if (match := pattern.match(host))), ("other", None)
+        ((name, match[1]) for name, pattern in _PROVIDERS if (match := pattern.match(host))), ("other", None)
     )
-    if parts.path or parts.query or parts.fragment or bucket:
+    if parts["rest"] or bucket:
         reader.wrong(
             "S3_URL",
             "the address of the store names more than the store",
             "https://host or https://host:port",
             f"The bucket goes into {reader.origin('S3_BUCKET')}, a folder into MONGO_BACKUP_S3_PREFIX.",
+            quote=False,
         )
         return None, "other", None
-    if parts.scheme == "http" and host not in _LOCAL:
+    if parts["scheme"] == "http" and host not in _LOCAL:
         notes.append(f"{reader.origin('S3_URL')} is http: what goes to the store can be read on the way.")
     if provider == "other" and "S3_PROVIDER" not in reader:
         notes.append("The store may be any: with MONGO_BACKUP_S3_PROVIDER=minio, say, more of what it can do is used.")
-    if (usual := _AWS.match(host)) and parts.scheme == "https" and parts.port is None:
-        return None, "aws", usual.group(1)
+    if (usual := _AWS.match(host)) and parts["scheme"] == "https" and not parts["port"]:
+        return None, "aws", usual[1]
     region = host.split(".")[1] if provider == "b2" else None
     return url, provider, region
 
