@@ -1,0 +1,133 @@
+"""The command: `python -m deployments.setup`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.setup.changes import Act, changes_text
+from deployments.setup.inputs import read_environment, read_settings
+from deployments.setup.stanzas import FILE, read_yaml
+from deployments.setup.variables import variables_text
+from flows.core.errors import BackupError
+
+if TYPE_CHECKING:
+    from deployments.setup.act import Setup
+
+_EPILOG = """\
+It makes and changes blocks, work pool, deployments and automations on the server that PREFECT_API_URL names, from
+variables of the environment. What is as it should be stays untouched, and nothing is ever deleted. The variables of
+mgob are understood; --variables lists all.
+
+  python -m deployments.setup --env-file .env --dry-run     what would be done
+  python -m deployments.setup --env-file .env               do it
+  python -m deployments.setup --mgob-plan config/*.yml      plan files of mgob, each a plan here
+
+Exit status: 0 it is as it should be, 1 it is not, and the message says why, 2 the command line is wrong.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 1 failed.
+
+    Args:
+        arguments: Those after the program's name; by default those of the process.
+    """
+    given = _parser().parse_args(arguments)
+    if given.variables:
+        print(variables_text())
+        return 0
+    problems: list[BackupError] = []
+    try:
+        _run(given, problems)
+    except BackupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if problems:
+        print("\n".join(map(str, problems)) + "\nNothing was changed.", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.setup",
+        description="Set up backups from environment variables and mgob's plan files.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--env-file", action="append", default=[], type=Path, metavar="FILE",
+        help="file with variables, NAME=value; more of them may be given, and the environment wins over them",
+    )  # fmt: skip
+    parser.add_argument("--mgob-plan", nargs="+", default=[], type=Path, metavar="FILE", help="plan files of mgob")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE",
+        help="only write the deployments with these settings, as a file for `prefect deploy`; needs no server",
+    )  # fmt: skip
+    parser.add_argument(
+        "--deployments",
+        type=Path,
+        default=FILE,
+        metavar="FILE",
+        help="where the deployments are from [prefect.yaml here]",
+    )
+    parser.add_argument("--variables", action="store_true", help="list the variables, and end")
+    return parser
+
+
+def _run(given: argparse.Namespace, problems: list[BackupError]) -> None:
+    """Do what was asked for; with problems nothing is done."""
+    notes: list[str] = []
+    environment = read_environment(given.env_file, os.environ, notes)
+    for name, value in environment.items():
+        if name.startswith("PREFECT_"):
+            os.environ.setdefault(name, value.text)  # which server, and how to log in there
+    complete = given.write is None
+    now = datetime.now(UTC)
+    plans, common = read_settings(environment, given.mgob_plan, notes, problems, complete=complete, now=now)
+    document = read_yaml(given.deployments)
+    if not problems:
+        # Prefect reads its settings when it is imported.
+        from deployments.setup.act import Setup  # noqa: PLC0415
+
+        setup = Setup.of(plans, common, document, problems if complete else [])
+    if problems or not complete:
+        _print_notes(notes)
+    if problems:
+        return
+    if complete:
+        _set_up(setup, notes, dry_run=given.dry_run)
+    else:
+        given.write.write_text(setup.file(), encoding="utf-8")
+        print(f"{given.write}: prefect --no-prompt deploy --prefect-file {given.write} --all")
+
+
+def _set_up(setup: Setup, notes: list[str], *, dry_run: bool) -> None:
+    with setup.connected(notes) as live:
+        _print_notes(notes)
+        print(changes_text(live.changes))
+        if all(change.act is Act.LEAVE for change in live.changes):
+            print("Nothing to change.")
+        elif dry_run:
+            print("Nothing was changed: this was a dry run.")
+        else:
+            live.apply()
+            print("Done.\n\n" + setup.next_steps())
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in dict.fromkeys(notes):
+        print(textwrap.fill(note, 100, initial_indent="! ", subsequent_indent="  ", break_long_words=False))
+    if notes:
+        print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

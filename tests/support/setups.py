@@ -1,0 +1,45 @@
+"""Settings of the set-up from variables and plan files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deployments.setup.inputs import read_settings
+from deployments.setup.settings import Common, Plan
+from deployments.setup.variables import Given
+from flows.core.encryption import Identity
+from flows.core.errors import BackupError
+from flows.core.signing import SigningKey
+
+NOW = datetime(2026, 3, 6, 4, tzinfo=UTC)
+# The table of the guide that mgob's operators follow, and the secrets that it speaks of.
+GUIDE = {
+    "MGOB_CRON": "0 4 * * *",
+    "MGOB_RETENTION": "7",
+    "MGOB_TARGET_DATABASE": "mpg",
+    "MGOB_TARGET_USERNAME": "root",
+    "MGOB_S3_URL": "https://s3.example.com",
+    "MGOB_S3_BUCKET": "mongo-backups",
+    "MGOB_S3_API": "S3v4",
+    "MONGO_TLS_ENABLED": "true",
+    "MGOB_TARGET_HOST": "mongo",
+    "MGOB_TARGET_PASSWORD": "p@ss w0rd$#",
+    "MGOB_S3_ACCESS_KEY": "access",
+    "MGOB_S3_SECRET_KEY": "secret",
+}
+IDENTITY, SIGNER = Identity.generate(), SigningKey.generate()
+
+
+def read(
+    *changes: dict[str, str], without: tuple[str, ...] = (), plans: tuple[Path, ...] = (), complete: bool = True
+) -> tuple[list[Plan], Common, list[str], list[BackupError]]:
+    """The settings of the guide with changes; notes and problems."""
+    given = {name: text for name, text in GUIDE.items() if name not in without}
+    for change in changes:
+        given |= change
+    notes: list[str] = []
+    problems: list[BackupError] = []
+    values = {name: Given(text, name) for name, text in given.items()}
+    read_plans, common = read_settings(values, plans, notes, problems, complete=complete, now=NOW)
+    return read_plans, common, notes, problems
