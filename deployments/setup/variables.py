@@ -10,8 +10,9 @@ from pathlib import Path
 from flows.core.errors import BackupError, ConfigurationError
 
 PREFIX = "MONGO_BACKUP_"
-# They are for the worker, and mean nothing here.
-_OF_WORKERS = frozenset({"MONGO_BACKUP_SPOOL", "MONGO_BACKUP_RETRY_DELAYS"})
+# They are for workers and for `python -m flows watch`, and mean nothing here.
+_OF_OTHERS = ("SPOOL", "RETRY_DELAYS", "PING_URL", "PUSH_URL", "S3_CUSTOMER_KEY")
+_OF_WORKERS = frozenset(f"{PREFIX}{key}{file}" for key in _OF_OTHERS for file in ("", "_FILE"))
 
 
 @dataclass(frozen=True, slots=True)
