@@ -12,7 +12,13 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL
 from pymongo import MongoClient
@@ -42,15 +48,18 @@ def second_person(chromium_path: str, folder: Path) -> Iterator[tuple[Page, str]
 
 
 def paused(running: Future[FlowRunRecord]) -> FlowRun:
-    """The run that waits for a decision, once it does."""
+    """The run that waits for a decision, once it does and its log says so."""
     only = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with get_client(sync_client=True) as client:
-        while not (found := client.read_flow_runs(flow_run_filter=only)):
+        while True:
+            for run in client.read_flow_runs(flow_run_filter=only):
+                log = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
+                if any(line.message.startswith("waiting until") for line in log):
+                    return run
             assert not running.done(), running.result().state
             assert time.monotonic() < deadline
             time.sleep(0.2)
-    return found[0]
 
 
 def open_form(screen: Page, address: str) -> Locator:

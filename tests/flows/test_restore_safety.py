@@ -28,7 +28,7 @@ from flows.restore import restore
 from flows.storage.repository import Repository
 from tests.flows.conftest import Repo, back_up
 from tests.support.contents import contents
-from tests.support.flow_runs import logged, page, run_flow
+from tests.support.flow_runs import flow_run_record, logged, page, run_flow
 
 Client = MongoClient[dict[str, Any]]
 
@@ -214,6 +214,11 @@ def test_a_second_person_approves_or_refuses(mongo_client: Client, invoices: str
 def test_without_an_approval_in_time_nothing_is_written(mongo_client: Client, invoices: str, repo: Repo) -> None:
     back_up(databases=[invoices])
     mongo_client.drop_database(invoices)
-    with pytest.raises(Refused, match="nobody approved this restore in time"):
-        restore(into_source=True, approval=True, approval_minutes=0.01)
+    run = run_flow(restore, into_source=True, approval=True, approval_minutes=0.01)
+    assert isinstance(run.error, Refused)
+    ended = flow_run_record(run.id).state
+    assert ended is not None
+    assert ended.is_failed()
+    assert "nobody approved this restore in time" in str(ended.message)
+    assert "Nothing has been written. Start it again when somebody can decide." in str(ended.message)
     assert invoices not in mongo_client.list_database_names()

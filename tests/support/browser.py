@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 PHONE, SCREEN = 390, 1280  # [CSS pixels] width
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -37,6 +37,7 @@ def chromium(path: str) -> Iterator[Browser]:
     The driver runs an event loop in this thread for as long as it is open, and a flow that is called meanwhile would
     take that loop for its own.
     """
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as driver:
         # Its sandbox does not start as root, and the pages are our own.
         browser = driver.chromium.launch(executable_path=path, args=[*_QUIET, "--no-sandbox"])
