@@ -111,6 +111,55 @@ def test_client_parameters_of_the_credentials_reach_the_client() -> None:
     assert client.meta.config.retries["total_max_attempts"] == 2
 
 
+@pytest.mark.parametrize(
+    ("provider", "endpoint", "given", "url", "region"),
+    [
+        ("aws", None, "eu-central-1", "https://mpg-backups.s3.eu-central-1.amazonaws.com/a", "eu-central-1"),
+        (
+            "r2",
+            "https://1a2b.r2.cloudflarestorage.com",
+            None,
+            "https://1a2b.r2.cloudflarestorage.com/mpg-backups/a",
+            "auto",
+        ),
+        (
+            "b2",
+            "https://s3.eu-central-003.backblazeb2.com",
+            "eu-central-003",
+            "https://s3.eu-central-003.backblazeb2.com/mpg-backups/a",
+            "eu-central-003",
+        ),
+        (
+            "spaces",
+            "https://fra1.digitaloceanspaces.com",
+            "fra1",
+            "https://mpg-backups.fra1.digitaloceanspaces.com/a",
+            "fra1",
+        ),
+        ("minio", "https://minio.example.com", None, "https://minio.example.com/mpg-backups/a", "us-east-1"),
+        ("other", "https://s3.example.com", None, "https://s3.example.com/mpg-backups/a", "us-east-1"),
+    ],
+)
+def test_a_bucket_is_addressed_and_requests_are_signed_as_the_provider_wants_it(
+    provider: str, endpoint: str | None, given: str | None, url: str, region: str
+) -> None:
+    class Sent(Exception):
+        pass
+
+    def stop(request: Any, **_: Any) -> None:
+        raise Sent(request.url, request.headers["Authorization"].decode())
+
+    keys = MinIOCredentials(minio_root_user="user", minio_root_password="key-1")
+    block = BackupStore(credentials=keys, bucket="mpg-backups", endpoint=endpoint, region=given, provider=provider)
+    store = block.open()
+    block._client.meta.events.register("before-send.s3", stop)
+    with pytest.raises(Sent) as caught:
+        store.head("a")
+    sent, signature = caught.value.args
+    assert sent == url
+    assert f"/{region}/s3/aws4_request" in signature
+
+
 def test_a_role_is_assumed_by_the_session_that_renews_it(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     credentials = AwsCredentials(
         aws_access_key_id="user",

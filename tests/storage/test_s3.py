@@ -295,6 +295,39 @@ def test_a_profile_is_found_by_its_name(name: str) -> None:
     assert profile(name).name == name
 
 
+def test_profiles_are_what_is_known_of_providers() -> None:
+    """So that a change of what somebody found out, or saw documented, is made on purpose."""
+    shown = {
+        name: (
+            p.checksums,
+            p.sha256,
+            p.conditional_writes,
+            p.versions,
+            p.object_lock,
+            p.lists_uploads,
+            p.min_part_bytes,
+        )
+        for name, p in PROFILES.items()
+    }
+    required, part = "when_required", 5 * MIB
+    assert shown == {
+        "aws": ("when_supported", "parts", True, "bucket", True, True, part),
+        "r2": (required, "single", True, "never", False, True, part),
+        "b2": (required, "nowhere", False, "always", True, True, part),
+        "spaces": (required, "nowhere", False, "bucket", False, True, part),
+        "minio": (required, "nowhere", True, "bucket", True, False, part),
+        "other": (required, "nowhere", False, "bucket", None, True, part),
+    }
+    assert {name: set(p.encryption) for name, p in PROFILES.items()} == {
+        "aws": {"sse-s3", "sse-kms", "sse-c"},
+        "r2": {"sse-c"},
+        "b2": {"sse-s3", "sse-c"},
+        "spaces": {"sse-c"},
+        "minio": {"sse-s3", "sse-kms", "sse-c"},
+        "other": {"sse-s3", "sse-kms", "sse-c"},
+    }
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_client_of_every_profile_repeats_a_request_once(name: str) -> None:
     config = client_config(PROFILES[name])
