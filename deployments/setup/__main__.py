@@ -15,6 +15,7 @@ from deployments.setup.changes import Act, changes_text
 from deployments.setup.inputs import read_environment, read_settings
 from deployments.setup.stanzas import FILE, read_yaml
 from deployments.setup.variables import variables_text
+from flows.cli.status import Status, status_of
 from flows.core.errors import BackupError
 
 if TYPE_CHECKING:
@@ -29,29 +30,33 @@ mgob are understood; --variables lists all.
   python -m deployments.setup --env-file .env               do it
   python -m deployments.setup --mgob-plan config/*.yml      plan files of mgob, each a plan here
 
-Exit status: 0 it is as it should be, 1 it is not, and the message says why, 2 the command line is wrong.
+Exit status: 0 it is as it should be; 1 the server refused something; 2 the command or a variable is wrong, and nothing
+was changed; 5 the server does not answer.
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 failed.
+    """Run the command.
 
     Args:
         arguments: Those after the program's name; by default those of the process.
+
+    Returns:
+        The exit status: a `Status`.
     """
     given = _parser().parse_args(arguments)
     if given.variables:
         print(variables_text())
-        return 0
+        return Status.DONE
     problems: list[BackupError] = []
     try:
         _run(given, problems)
     except BackupError as error:
         print(error, file=sys.stderr)
-        return 1
+        return status_of(error)
     if problems:
         print("\n".join(map(str, problems)) + "\nNothing was changed.", file=sys.stderr)
-    return 1 if problems else 0
+    return Status.WRONG_USE if problems else Status.DONE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -113,9 +113,15 @@ class Live:
             **old_automations,
         }
         names = {(thing.kind, thing.name) for thing in wanted}
-        strangers = server_deployments.other_deployments(client, deployments)
-        strangers += [name for kind, name in old_automations if (kind, name) not in names]
-        notes += [f"{name} is on the server, not from here, and stays." for name in strangers]
+        notes += [
+            f"{name} is on the server, not from here, and stays: `prefect deployment delete {name}` removes it."
+            for name in server_deployments.other_deployments(client, deployments)
+        ]
+        notes += [
+            f"The automation {name!r} is on the server, not from here, and stays: the UI can remove it."
+            for kind, name in old_automations
+            if (kind, name) not in names
+        ]
         return cls(setup, client, automations, compare(wanted, existing))
 
     def apply(self) -> None:

@@ -91,6 +91,11 @@ def read_settings(
         for layer in layers or ([] if plan_files else [values])
     ]
     names = [plan.name for plan in plans]
+    if len(names) > 1:
+        notes.append(
+            f"What is run by hand, such as restore/restore, is set to the plan {names[0]}: its form takes another "
+            "`plan` and other blocks."
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         problems.append(
             ConfigurationError(

@@ -17,9 +17,10 @@ from prefect.workers.utilities import get_default_base_job_template_for_infrastr
 
 from deployments.setup.alarms import PREFIX
 from deployments.setup.changes import Thing
-from flows.core.errors import BackupError, ConfigurationError
+from flows.core.errors import BackupError, ConfigurationError, ServerUnavailable
 
 _PAGE = 200  # of a listing
+_PATIENCE_SECONDS = 10.0  # for a sign of life
 
 
 @contextlib.contextmanager
@@ -28,7 +29,8 @@ def server() -> Iterator[SyncPrefectClient]:
 
     Raises:
         ConfigurationError: None is named: Prefect would start one of its own, which ends with this process.
-        BackupError: It does not answer, or refuses.
+        ServerUnavailable: It does not answer.
+        BackupError: It refuses something.
     """
     url = get_current_settings().api.url
     if not url:
@@ -38,26 +40,23 @@ def server() -> Iterator[SyncPrefectClient]:
             "http://127.0.0.1:4200/api. `prefect server start` starts one.",
         )
     try:
+        # Early: the client takes long to give up.
+        httpx.get(f"{url}/health", timeout=_PATIENCE_SECONDS)
         with get_client(sync_client=True) as client:
-            if client.api_healthcheck() is not None:
-                raise BackupError(
-                    "the Prefect server does not answer",
-                    hint="Start it, or correct PREFECT_API_URL; with a password it needs PREFECT_API_AUTH_STRING.",
-                    url=url,
-                )
             yield client
     except httpx.HTTPStatusError as error:
         # Without the answer: it may quote what was sent, and that may hold a secret.
         raise BackupError(
             "the Prefect server refused a request",
-            hint="Its log says why. Run this again then: what is done is done.",
+            hint="With 401 set PREFECT_API_AUTH_STRING; otherwise its log says why. Then run this again: what is done "
+            "is done, and the rest follows.",
             request=f"{error.request.method} {error.request.url.path}",
             status=error.response.status_code,
         ) from None
     except httpx.TransportError as error:
-        raise BackupError(
-            "the connection to the Prefect server broke",
-            hint="Run this again: what is done is done.",
+        raise ServerUnavailable(
+            "the Prefect server does not answer",
+            hint="Start it, or correct PREFECT_API_URL. Then run this again: what is done is done.",
             url=url,
             why=type(error).__name__,
         ) from None

@@ -118,7 +118,11 @@ def fill_in(
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes texts of several lines as such."""
+    """Writes texts of several lines as such, and nothing as a reference."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - its name for it
+        """Whether what comes twice is written twice."""
+        return True
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

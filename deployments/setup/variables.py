@@ -231,20 +231,24 @@ def _given_twice(candidates: Iterable[Given]) -> ConfigurationError:
 
 
 def _strangers(given: Mapping[str, Given], *, everything: bool) -> list[str]:
-    """A line for each variable that is not taken over or not known."""
+    """A line for each variable that is not known, and for those that are not taken over, by the reason."""
     lines = []
+    left: dict[str, list[str]] = {}
     known = [*_BY_NAME, *(f"{name}_FILE" for name, variable in _BY_NAME.items() if variable.secret)]
     for name, value in sorted(given.items()):
         if name in known or name in _OF_WORKERS or name.startswith(GPG):
             continue
         why = next((why for start, why in NOT_TAKEN if name.startswith(start)), None)
         if why:
-            lines.append(f"{value.origin} is not taken over: {why}.")
+            left.setdefault(why, []).append(value.origin)
         elif everything or name.startswith(("MGOB_", PREFIX)):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             hint = f"did you mean {close[0]}?" if close else "it changes nothing. --variables lists those that do."
             lines.append(f"{value.origin} is not known here: {hint}")
-    return lines
+    return lines + [
+        f"{', '.join(origins)} {'is' if len(origins) == 1 else 'are'} not taken over: {why}."
+        for why, origins in left.items()
+    ]
 
 
 def variables_text() -> str:

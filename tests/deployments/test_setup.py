@@ -21,7 +21,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import AutomationCore
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Scheduled
 from pymongo import MongoClient
 
@@ -29,6 +29,7 @@ from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from deployments.setup.__main__ import main
 from flows.storage.repository import Repository
+from tests.support.quick_prefect import one_authority, schemas_made_once
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "setup_mpg"
@@ -127,6 +128,18 @@ def clean_machine(
 ) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("setup")
     server = parts.prefect_server()
+    with schemas_made_once(), one_authority(folder):
+        yield from _machine(parts, server, guarded, s3_of_module, folder)
+    server.kill()
+
+
+def _machine(
+    parts: embedded.Parts,
+    server: embedded.PrefectServer,
+    guarded: embedded.Mongod,
+    s3_of_module: embedded.S3Server,
+    folder: Path,
+) -> Iterator[Machine]:
     password, env_file = folder / "password", folder / ".env"
     password.write_text(PASSWORD + "\n")
     # The table of the guide, with the addresses of this machine, and a minute in place of a night.
@@ -151,9 +164,9 @@ PREFECT_API_URL={server.api_url}
     )
     environment = {name: text for name, text in parts.environment(server).items() if name != "PREFECT_API_URL"}
     environment |= {"PREFECT_WORKER_QUERY_SECONDS": "3", "MONGO_BACKUP_SPOOL": str(folder / "spool")}
+    environment |= {"PREFECT_API_SSL_CERT_FILE": PREFECT_API_SSL_CERT_FILE.value() or ""}
     with SyncPrefectClient(server.api_url) as client:
         yield Machine(client, environment, env_file)
-    server.kill()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import prefect
 import pytest
 import yaml
 from prefect.flows import Flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.schema_tools import validate
 
 from deployments.setup.__main__ import main
@@ -22,14 +23,14 @@ from deployments.setup.server import automation_thing
 from deployments.setup.server_deployments import form_of
 from deployments.setup.stanzas import FILE, pool_of, read_yaml
 from deployments.setup.wanted import wanted_blocks
+from flows.cli.status import Status
 from flows.core.errors import ConfigurationError
 from flows.core.version import __version__
-from tests.support.setups import GUIDE, IDENTITY, SIGNER, read
+from tests.support.setups import GUIDE, IDENTITY, SIGNER, UNEDITED, read
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for path in (ROOT / "deployments").glob("prefect*.yaml"))
 BLOCK = "6f0d1c7e-3f5a-4b0c-9a53-0d6f2b8c1e11"
-UNEDITED = {"MGOB_TARGET_DATABASE": "", "MGOB_RETENTION": "", "MGOB_CRON": ""}
 
 
 def setup(*given: dict[str, str], plans: tuple[Path, ...] = (), document: dict[str, Any] | None = None) -> Setup:
@@ -234,6 +235,10 @@ def test_there_is_an_alarm_for_each_thing_that_can_go_wrong() -> None:
     within = {automation["name"]: automation["trigger"]["within"] for automation in wanted}
     assert within["MongoDB backup: the backup of default is late"] == timedelta(hours=26).total_seconds()
     assert within["MongoDB backup: the drill of default is overdue"] == timedelta(days=40).total_seconds()
+    for automation in wanted:
+        if automation["trigger"]["posture"] == "Proactive" and "for_each" not in automation["trigger"]:
+            # Counted from the last success, and not in windows that lie end to end.
+            assert automation["trigger"]["after"] == automation["trigger"]["expect"] == ["prefect.flow-run.Completed"]
     # As Prefect reads them they are the same, in whatever order its sets come.
     things = [automation_thing(automation) for automation in wanted]
     existing = {(thing.kind, thing.name): thing.fields for thing in map(automation_thing, wanted)}
@@ -271,13 +276,17 @@ def test_the_command_says_what_is_missing_and_does_nothing(
         monkeypatch.setenv(name, text)
     monkeypatch.setenv("MGOB_S3_BUCKET", "")
     monkeypatch.setenv("MGOB_CRON", "at night")
-    assert main([]) == 1
+    assert main([]) == Status.WRONG_USE
     error = capsys.readouterr().err
     assert "(variable='MGOB_CRON', " in error
     assert "(variable='MGOB_S3_BUCKET or MONGO_BACKUP_S3_BUCKET', " in error
     assert error.endswith("Nothing was changed.\n")
     monkeypatch.setenv("MGOB_S3_BUCKET", "backups")
     monkeypatch.setenv("MGOB_CRON", "0 4 * * *")
-    assert main([]) == 1
+    assert main([]) == Status.WRONG_USE
     assert "no Prefect server is named" in capsys.readouterr().err
-    assert main(["--variables"]) == 0
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert main([]) == Status.UNREACHABLE
+    assert "the Prefect server does not answer" in capsys.readouterr().err
+    assert main(["--variables"]) == Status.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from deployments.setup.inputs import read_environment
+from deployments.setup.inputs import read_environment, read_settings
 from deployments.setup.settings import Common, Plan
 from deployments.setup.variables import VARIABLES, variables_text
 from flows.core.errors import BackupError, ConfigurationError
-from tests.support.setups import GUIDE, IDENTITY, SIGNER, read
+from tests.support.setups import GUIDE, IDENTITY, NOW, SIGNER, read
 
 
 def plan(*changes: dict[str, str], without: tuple[str, ...] = ()) -> Plan:
@@ -297,6 +298,7 @@ def test_what_is_not_known_or_not_taken_over_is_named() -> None:
             "MGOB_S3_BUKET": "x",
             "MGOB_EN_MINIO": "true",
             "MGOB_SMTP_SERVER": "x",
+            "MGOB_SLACK_URL": "x",
             "MGOB_FOO": "1",
             "MONGO_BACKUP_BAR": "1",
             "MONGO_BACKUP_SPOOL": "/for/the/worker",
@@ -305,11 +307,11 @@ def test_what_is_not_known_or_not_taken_over_is_named() -> None:
     )
     assert problems == []
     found = [note for note in notes if "not known" in note or "not taken over" in note]
-    assert [note.split()[0] for note in found] == [
-        "MGOB_EN_MINIO", "MGOB_FOO", "MGOB_S3_BUKET", "MGOB_SMTP_SERVER", "MONGO_BACKUP_BAR",
+    assert [note.partition(" is")[0].partition(" are")[0] for note in found] == [
+        "MGOB_FOO", "MGOB_S3_BUKET", "MONGO_BACKUP_BAR", "MGOB_EN_MINIO", "MGOB_SLACK_URL, MGOB_SMTP_SERVER",
     ]  # fmt: skip
-    assert "did you mean MGOB_S3_BUCKET?" in found[2]
-    assert "MONGO_BACKUP_ALERT_BLOCK" in found[3]
+    assert "did you mean MGOB_S3_BUCKET?" in found[1]
+    assert "MONGO_BACKUP_ALERT_BLOCK" in found[4]
 
 
 def test_an_hourly_schedule_says_what_days_of_retention_mean_now() -> None:
@@ -354,3 +356,18 @@ def test_the_list_of_variables_names_all_of_them() -> None:
     for variable in VARIABLES:
         for name in (*variable.names, *variable.fallback):
             assert name in text
+
+
+def test_the_example_of_the_readme_is_understood(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"understood as they are:\n\n```\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "secret").write_text("s3cr3t")
+    env = tmp_path / ".env"
+    env.write_text(re.sub(r"/run/secrets/.*", str(tmp_path / "secret"), example))
+    notes: list[str] = []
+    problems: list[BackupError] = []
+    values = read_environment([env], {}, notes)
+    (found,), common = read_settings(values, [], notes, problems, complete=True, now=NOW)
+    assert problems == []
+    assert not any("not known" in note for note in notes)
+    assert (found.databases, found.bucket.provider, common.alert_block) == (("mpg",), "b2", "slack-webhook/ops")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -33,9 +34,14 @@ from pymongo import MongoClient
 
 from blocks import BackupStore, MaintenanceWindow, MongoDBSource, MongoDBTarget
 from deployments import embedded
+from deployments.setup.act import Setup
+from deployments.setup.changes import compare
+from deployments.setup.server_deployments import existing_deployments
+from deployments.setup.stanzas import FILE, read_yaml
 from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store
 from tests.support.fault_proxy import FaultProxy, Request, call
+from tests.support.setups import UNEDITED, read
 
 ROOT = Path(__file__).parents[2]
 PREFECT = Path(sys.executable).with_name("prefect")
@@ -64,6 +70,13 @@ def until(look: Callable[[], Any], what: str, seconds: float = 90, *, worker: em
         assert time.monotonic() < deadline, f"waited in vain for {what}\n{worker.tail(60) if worker else ''}"
         time.sleep(0.2)
     return seen
+
+
+def second_plan(text: str) -> str:
+    """What an operator does in an editor: a copy of the first stanza, with another name and another plan."""
+    first = re.search(r"^  - name: nightly\n.*?(?=^  - name: )", text, re.MULTILINE | re.DOTALL)
+    assert first is not None
+    return "\n" + first[0].replace("name: nightly", "name: second").replace("plan: default", "plan: second")
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,9 @@ def operation(
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, checkout / name)
 
+    file = checkout / "deployments" / "prefect.yaml"
+    file.write_text(file.read_text() + second_plan(file.read_text()))
+
     s3, server = parts.s3(), parts.prefect_server()
     keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
     store = BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint)
@@ -192,6 +208,7 @@ def test_the_schedule_creates_runs(operation: Operation) -> None:
         operation.client.read_deployment_by_name(name).id: time
         for name, time in (
             ("backup/nightly", "04:00"),
+            ("backup/second", "04:00"),
             ("verify/verify", "12:00"),
             ("drill/monthly", "06:00"),
             ("preflight/weekly", "08:00"),
@@ -215,6 +232,26 @@ def test_the_schedule_creates_runs(operation: Operation) -> None:
     assert {run.expected_start_time.day for run in runs if run.deployment_id == monthly} == {1}
     weekly = operation.client.read_deployment_by_name("preflight/weekly").id
     assert {run.expected_start_time.weekday() for run in runs if run.deployment_id == weekly} == {0}
+
+
+def test_a_second_plan_is_a_copy_of_a_stanza(operation: Operation, invoices: str) -> None:
+    operation.complete(operation.start("backup/second", databases=[invoices]))
+    assert len(Repository(operation.store, "second").backup_ids()) == 1
+    assert Repository(operation.store, "default").backup_ids() == []
+
+
+def test_the_set_up_would_deploy_the_same(operation: Operation) -> None:
+    (plan,), common, _, problems = read(UNEDITED)
+    setup = Setup.of([plan], common, read_yaml(FILE), problems)
+    assert problems == []
+    # Up to the folder: this is not the checkout.
+    wanted = [deployment.thing() for deployment in setup.deployments]
+    existing = existing_deployments(operation.client, wanted, [])
+    differences = {difference for change in compare(wanted, existing) for difference in change.differences}
+    assert {difference.partition(":")[0] for difference in differences} == {
+        "folder.0.prefect.deployments.steps.set_working_directory.directory"
+    }
+    assert len(existing) == len(DEPLOYMENTS)
 
 
 def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:

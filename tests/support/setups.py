@@ -28,6 +28,8 @@ GUIDE = {
     "MGOB_S3_ACCESS_KEY": "access",
     "MGOB_S3_SECRET_KEY": "secret",
 }
+# Takes from it what differs from the deployments as they are in the file.
+UNEDITED = {"MGOB_TARGET_DATABASE": "", "MGOB_RETENTION": "", "MGOB_CRON": ""}
 IDENTITY, SIGNER = Identity.generate(), SigningKey.generate()
 
 
