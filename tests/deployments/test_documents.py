@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ class Desk:
             "/a/copy/of/the/bucket": str(self.stored),
             "ed25519:…": signers[0] if signers else self.signer,
             "2026-03-06T04-00-00Z": self.newest,
+            "2027-01-31T00:00:00Z": f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}",
             "00000000-0000-0000-0000-000000000000": str(self._last_run()),
             "/srv/payment-gateway-deploy/docker-compose": str(self.checkout),
             "https://gateway.example.com/health": f"{self.server.api_url}/health",
@@ -320,7 +322,7 @@ def perform(command: str, desk: Desk) -> None:
 
 
 def deployed(words: list[str], desk: Desk) -> None:
-    """Run a deployment: the first without parameters as it stands, through the worker; later ones in this process. Of those
+    """Run a deployment: the first without parameters as it stands, by the worker; later ones in this process. Of those
     with parameters it is seen that the flow takes them.
     """
     name, *rest = words

@@ -56,8 +56,8 @@ def commands(text: str) -> list[str]:
         held.append(line)
         if here := _HERE.search(line):
             end = here[1]
-        words = "\n".join(held).split()
-        goes_on = line.endswith("\\") or words.count("for") > sum(word.strip(";") == "done" for word in words)
+        loops = sum(one.lstrip().startswith("for ") for one in held)
+        goes_on = line.endswith("\\") or loops > sum(one.endswith("done") for one in held)
         if line == end or not (end or goes_on):
             found.append("\n".join(held))
             held, end = [], ""
