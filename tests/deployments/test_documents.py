@@ -101,7 +101,6 @@ class Desk:
             "MGOB_TARGET_PASSWORD=…": "MGOB_TARGET_PASSWORD=new password of the user backup",
             "'access key of the bucket'": self.s3.access_key,
             "'secret key of the bucket'": self.s3.secret_key,
-            "MONGO_BACKUP_STORE_BUCKET=backups": f"MONGO_BACKUP_STORE_BUCKET={self.bucket}",
             "/run/secrets": str(self.checkout / "run-secrets"),
             "/a/copy/of/the/bucket": str(self.stored),
             "ed25519:…": signers[0] if signers else self.signer,
