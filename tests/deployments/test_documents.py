@@ -414,7 +414,8 @@ def follow(document: Path, desk: Desk) -> None:
             act()
         except Exception as error:  # noqa: BLE001 - all that is wrong with a document is told at once
             wrong.append(f"{where}: {what}\n{type(error).__name__}: {error}")
-        print(f"{time.monotonic() - begun:6.1f} s  {where}: {what.splitlines()[0]}")
+        ended = "failed" if wrong and wrong[-1].startswith(f"{where}: {what}\n") else "done"
+        print(f"{time.monotonic() - begun:6.1f} s  {ended}  {where}: {what.splitlines()[0]}")
 
     for block in blocks(document):
         if block.language == "sh":
