@@ -1,13 +1,9 @@
-"""Documents as programs: their fenced blocks, the commands in these, and a shell that lasts from one to the next."""
+"""Documents as programs: their fenced blocks, and the commands in these."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,45 +67,3 @@ def simple(command: str) -> list[str] | None:
     words = shlex.split(joined, comments=True)
     unquoted = re.sub(r"'[^']*'|\"[^\"$`]*\"", "", joined).partition(" #")[0]
     return None if _SHELL.search(unquoted) else words
-
-
-class Shell:
-    """A shell of one terminal: variables, folder and umask stay from one command to the next."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str], state: Path) -> None:
-        self.folder, self.environment = folder, dict(environment)
-        self._umask = "0022"
-        self._state = state
-
-    def run(self, command: str) -> str:
-        """Run a command; its output. A status other than 0 fails."""
-        script = (
-            f"umask {self._umask}\nset -eo pipefail\n{command}\n"
-            f"{{ pwd; umask; env -0; }} > {shlex.quote(str(self._state))}\n"
-        )
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, f"status {done.returncode} of: {command}\n{done.stdout}{done.stderr}"
-        folder, umask, variables = self._state.read_text().split("\n", 2)
-        self.folder, self._umask = Path(folder), umask
-        self.environment = dict(entry.split("=", 1) for entry in variables.split("\0") if "=" in entry)
-        return done.stdout + done.stderr
-
-    def parse(self, command: str) -> None:
-        """See that a command is one for the shell, without running it."""
-        done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-
-    @contextmanager
-    def here(self) -> Iterator[None]:
-        """Let this process be where the shell is, with its variables."""
-        folder, environment = Path.cwd(), dict(os.environ)
-        os.chdir(self.folder)
-        os.environ.update(self.environment)
-        try:
-            yield
-        finally:
-            os.chdir(folder)
-            os.environ.clear()
-            os.environ.update(environment)
