@@ -1,7 +1,7 @@
 """README.md and RUNBOOK.md: every command in them is one that this project, and the shell, would take.
 
-Commands are read, and not run: options, deployments and parameters are held against what is there today. What commands do
-is what the tests of flows, of the command line and of the set-up show.
+Commands are read, and not run: options, deployments and parameters are held against what is there today. What commands
+do is what the tests of flows, of the command line and of the set-up show.
 """
 
 from __future__ import annotations
@@ -28,36 +28,10 @@ README, RUNBOOK = ROOT / "README.md", ROOT / "deployments" / "RUNBOOK.md"
 DOCUMENTS = pytest.mark.parametrize("document", [README, RUNBOOK], ids=lambda path: path.name)
 LANGUAGES = {"sh", "python", "yaml", "json", "javascript", "dotenv"}
 # Programs of others, whose words nothing here knows; the shell still has to take the whole.
-OF_OTHERS = set(
-    [
-        ".",
-        "age",
-        "aws",
-        "cat",
-        "cd",
-        "chmod",
-        "cp",
-        "curl",
-        "echo",
-        "env",
-        "export",
-        "for",
-        "git",
-        "grep",
-        "gunzip",
-        "ls",
-        "mkdir",
-        "mv",
-        "openssl",
-        "printf",
-        "python3",
-        "rm",
-        "sed",
-        "set",
-        "tail",
-        "umask",
-    ]
-)
+OF_OTHERS = {
+    *(".", "age", "aws", "cat", "cd", "chmod", "cp", "curl", "echo", "env", "export", "for", "git", "grep", "gunzip"),
+    *("ls", "mkdir", "mv", "openssl", "printf", "python3", "rm", "sed", "set", "tail", "umask"),
+}
 
 
 def flow_of(entrypoint: str) -> Flow[..., Any]:
