@@ -44,10 +44,13 @@ lint: $(STAMP)  ## ruff and mypy
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
 
-lock:  ## write requirements.lock anew from pyproject.toml; needs uv
+lock:  ## write both lock files anew from pyproject.toml; needs uv
 	@command -v uv > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --all-extras \
 		--no-emit-package mongo-backup-flows pyproject.toml -o requirements.lock
+	@# For the image: what runs need, in the same versions, and neither demo nor tests.
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-package mongo-backup-flows -c requirements.lock pyproject.toml -o requirements-run.lock
 
 clean:  ## remove .venv and what tools have left
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

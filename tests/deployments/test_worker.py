@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -160,6 +162,11 @@ def operation(
     environment |= {"PREFECT_WORKER_QUERY_SECONDS": "1", "MONGO_BACKUP_SPOOL": str(folder / "spool")}
     # From anywhere but the checkout: a run has to find its code by what the deployment says.
     start_worker = ["/bin/sh", "-c", 'cd / && exec "$@"', "sh", PREFECT, "worker", "start", "--pool", "mongo-backup"]
+    start_worker += ["--with-healthcheck"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        health = {"HOST": "127.0.0.1", "PORT": str(probe.getsockname()[1])}
+    environment |= {f"PREFECT_WORKER_WEBSERVER_{name}": value for name, value in health.items()}
     with FaultProxy(s3.host, s3.port) as proxy, SyncPrefectClient(server.api_url) as client:
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             store.save("backups")
@@ -199,6 +206,20 @@ def test_all_deployments_are_there_for_the_pool(operation: Operation) -> None:
         assert deployment.work_pool_name == "mongo-backup"
         assert deployment.description
         assert deployment.tags == ["mongo-backup"]
+
+
+def test_the_worker_answers_the_health_check_of_its_image(operation: Operation) -> None:
+    dockerfile = (ROOT / "deployments" / "Dockerfile").read_text()
+    python, *check = json.loads(dockerfile.partition("HEALTHCHECK ")[2].partition("CMD ")[2].partition("\n")[0])
+    assert python == "python"
+    port = operation.environment["PREFECT_WORKER_WEBSERVER_PORT"]
+    ask = [sys.executable, *(port if word == "8080" else word for word in check)]
+
+    def well() -> bool:
+        done = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=False)
+        return (done.returncode, done.stdout) == (0, '200 {"message":"OK"}\n')
+
+    until(well, "the health check of the worker", worker=operation.worker)
 
 
 def test_the_schedule_creates_runs(operation: Operation) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployments.setup.inputs import read_settings
+from deployments.setup.inputs import read_environment, read_settings
 from deployments.setup.settings import Common, Plan
-from deployments.setup.variables import Given
+from deployments.setup.variables import VARIABLES, Given
 from flows.core.encryption import Identity
 from flows.core.errors import BackupError
 from flows.core.signing import SigningKey
@@ -45,3 +45,28 @@ def read(
     values = {name: Given(text, name) for name, text in given.items()}
     read_plans, common = read_settings(values, plans, notes, problems, complete=complete, now=NOW)
     return read_plans, common, notes, problems
+
+
+def read_example(path: Path, secrets: Path) -> tuple[Plan, Common, list[str]]:
+    """The settings of an env file, whose secrets are in files.
+
+    Args:
+        path: The env file. It must have no secret, and nothing that cannot be used.
+        secrets: A folder that stands for the one where containers have their secrets; each of them is its own name.
+
+    Returns:
+        Its plan, what plans have in common, and notes on variables that nobody knows.
+    """
+    notes: list[str] = []
+    problems: list[BackupError] = []
+    values = read_environment([path], {}, notes)
+    secret = {name for variable in VARIABLES if variable.secret for name in variable.names}
+    assert not [name for name in values.keys() & secret if values[name].text]
+    for name, value in values.items():
+        if name.removesuffix("_FILE") in secret:
+            stand_in = secrets / Path(value.text).name
+            stand_in.write_text(stand_in.name)
+            values[name] = Given(str(stand_in), name)
+    plans, common = read_settings(values, (), notes, problems, complete=True, now=NOW)
+    assert problems == []
+    return plans[0], common, [note for note in notes if "is not known here" in note or "is not taken over" in note]
