@@ -1,1 +1,1 @@
-"""How the flows get to where they run: deployment file, demo, benchmark and the embedded real parts."""
+"""How the flows get to where they run: deployment files, set-up, demo, benchmark and the embedded real parts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from deployments.setup.act import Setup
 
 _EPILOG = """\
-It makes and changes blocks, work pool, deployments and automations on the server that PREFECT_API_URL names, from
-variables of the environment. What is as it should be stays untouched, and nothing is ever deleted. The variables of
-mgob are understood; --variables lists all.
+It makes and changes blocks, work pool, deployments and automations on the
+server that PREFECT_API_URL names. What is as it should be stays untouched, and
+nothing is ever deleted. The variables of mgob are understood as they are.
 
-  python -m deployments.setup --env-file .env --dry-run     what would be done
-  python -m deployments.setup --env-file .env               do it
-  python -m deployments.setup --mgob-plan config/*.yml      plan files of mgob, each a plan here
+  python -m deployments.setup --env-file .env --dry-run    what would be done
+  python -m deployments.setup --env-file .env              do it
+  python -m deployments.setup --mgob-plan config/*.yml     plan files of mgob
 
-Exit status: 0 it is as it should be; 1 the server refused something; 2 the command or a variable is wrong, and nothing
-was changed; 5 the server does not answer.
+Exit status: 0 all is as it should be; 1 the server refused something; 2 the
+command or a variable is wrong, nothing was changed; 5 no server answers.
 """
 
 
@@ -128,8 +129,9 @@ def _set_up(setup: Setup, notes: list[str], *, dry_run: bool) -> None:
 
 
 def _print_notes(notes: Iterable[str]) -> None:
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
     for note in dict.fromkeys(notes):
-        print(textwrap.fill(note, 100, initial_indent="! ", subsequent_indent="  ", break_long_words=False))
+        print(textwrap.fill(note, width, initial_indent="! ", subsequent_indent="  ", break_long_words=False))
     if notes:
         print()
 

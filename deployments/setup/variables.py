@@ -83,8 +83,16 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("RETENTION_AT_LEAST", "so many verified backups always stay [3]"),
     Variable("RETENTION_LAST", "so many of the newest stay [0]"),
-    *(Variable(f"RETENTION_{unit}", f"one each of so many {unit.lower()} periods stays [0]")
-      for unit in ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")),
+    *(
+        Variable(f"RETENTION_{rule}", f"the newest of each of so many {periods} stays [0]")
+        for rule, periods in (
+            ("HOURLY", "hours"),
+            ("DAILY", "days"),
+            ("WEEKLY", "weeks"),
+            ("MONTHLY", "months"),
+            ("YEARLY", "years"),
+        )
+    ),
     *_server(
         "SOURCE",
         {
