@@ -158,12 +158,12 @@ def test_what_cannot_be_used_fails_its_rows_and_no_others(
 
     bare = {"bucket": s3.bucket, "prefix": repo.block.prefix, "endpoint": s3.endpoint}
     unknown = BackupStore(credentials=AwsCredentials(profile_name="no-such-profile"), **bare)
-    found = look_at_store.fn(unknown, "default", documents_place("s3://elsewhere", unknown))
+    found = look_at_store.fn(unknown, "default", documents_place("s3://elsewhere", unknown), kept=7)
     (line,) = found.lines
     assert (line.name, line.ok) == ("open the block", False)
     assert line.detail.endswith("reason: ProfileNotFound)")
     assert found.documents == found.keys_from == Unknown("the SDK failed", "Check the store's block.")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-    found = look_at_store.fn(BackupStore(credentials=AwsCredentials(), **bare), "default", None)
+    found = look_at_store.fn(BackupStore(credentials=AwsCredentials(), **bare), "default", None, kept=7)
     assert (found.keys_from, all(line.ok for line in found.lines)) == ("env", True)
