@@ -29,7 +29,24 @@ DOCUMENTS = pytest.mark.parametrize("document", [README, RUNBOOK], ids=lambda pa
 LANGUAGES = {"sh", "python", "yaml", "json", "javascript", "dotenv"}
 # Programs of others, whose words nothing here knows; the shell still has to take the whole.
 OF_OTHERS = {
-    *(".", "age", "aws", "cat", "cd", "chmod", "cp", "curl", "echo", "env", "export", "for", "git", "grep", "gunzip"),
+    *(
+        ".",
+        "age",
+        "aws",
+        "cat",
+        "cd",
+        "chmod",
+        "cp",
+        "curl",
+        "echo",
+        "env",
+        "export",
+        "for",
+        "git",
+        "grep",
+        "gunzip",
+        "sh",
+    ),
     *("ls", "mkdir", "mv", "openssl", "printf", "python3", "rm", "sed", "set", "tail", "umask"),
 }
 
@@ -79,10 +96,21 @@ def check(command: str, deployed: dict[str, tuple[Flow[..., Any], dict[str, Any]
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module) is not None
+        case ["kubectl", *_]:
+            _kubernetes(command)
         case ["prefect", *_] | ["docker", "compose", *_]:
             pass
         case [program, *_]:
             assert program.partition("=")[0] in OF_OTHERS or "mongorestore" in command, program
+
+
+def _kubernetes(command: str) -> None:
+    """The folders and cron jobs that are named."""
+    folder = ROOT / "deployments" / "kubernetes"
+    for path in re.findall(r"-k deployments/kubernetes/(\S+)", command):
+        assert (folder / path / "kustomization.yaml").exists()
+    for job in re.findall(r"cronjob/(\S+)", command):
+        assert (folder / "without-server" / f"{job}.yaml").exists()
 
 
 @DOCUMENTS
@@ -112,6 +140,7 @@ def test_every_command_would_be_taken(
         "make demos",
         "python -m deployments.setups",
         "mongodumb --all",
+        "kubectl apply -k deployments/kubernetes/nowhere",
         "for f in *; do",
     ],
 )
