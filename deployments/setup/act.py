@@ -91,6 +91,8 @@ class Live:
         """Compare; see `Setup.connected`."""
         common = setup.common
         automations: list[dict[str, Any]] = []
+        if common.watch_alarms:
+            server_blocks.check_watch_alarms(client, common.watch_alarms)
         if common.alert_block:
             block = server_blocks.notification_block(client, common.alert_block)
             automations = alarms(setup.plans, common, setup.document["deployments"], str(block))

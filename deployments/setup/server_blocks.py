@@ -116,6 +116,24 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
     return named[found[0]]
 
 
+def check_watch_alarms(client: SyncPrefectClient, name: str) -> None:
+    """See that the block is there that the watch is to tell.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    kind = blocks.BackupAlarms
+    try:
+        client.read_block_document_by_name(name, kind.get_block_type_slug())
+    except ObjectNotFound as error:
+        raise ConfigurationError(
+            f"there is no block of the type {kind._block_type_name} of this name",
+            hint="Make it in the Prefect UI under Blocks, or leave the variable out.",
+            variable="MONGO_BACKUP_WATCH_ALARMS",
+            got=name,
+        ) from error
+
+
 def _documents(client: SyncPrefectClient) -> Iterator[BlockDocument]:
     offset = 0
     while page := client.read_block_documents(offset=offset, limit=_PAGE, include_secrets=False):

@@ -81,6 +81,7 @@ class Common:
     pool_type: str
     image: str
     alert_block: str
+    watch_alarms: str
     drill_overdue: timedelta
 
 
@@ -116,6 +117,7 @@ def read_common(given: Mapping[str, Given], notes: list[str], problems: list[Bac
         pool_type,
         reader.text("IMAGE") or f"mongo-backup-flows:{__version__}",
         reader.text("ALERT_BLOCK"),
+        reader.text("WATCH_ALARMS"),
         timedelta(days=reader.decimal("DRILL_OVERDUE_DAYS", 35, 1, _MOST_DAYS)),
     )
 

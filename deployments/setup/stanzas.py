@@ -19,6 +19,7 @@ from flows.core.errors import ConfigurationError
 FOLDER = Path(__file__).parents[1]
 FILE = FOLDER / "prefect.yaml"
 DEFAULT_PLAN = "default"
+_BACKUP = "flows.backup.backup"
 _NEEDED = frozenset({"name", "description", "tags", "entrypoint", "work_pool"})
 KEYS = "keys"  # the blocks of keys, of both types
 
@@ -143,28 +144,34 @@ def _filled(
 ) -> dict[str, Any]:
     filled = copy.deepcopy(dict(stanza))
     parameters = filled.setdefault("parameters", {})
+    entrypoint = filled["entrypoint"]
     settings: dict[str, Any] = {
         "plan": plan.name,
         "source": names.source,
         "target": names.target,
         "store": names.store,
         "time_zone": plan.time_zone,
+        "backup_hours": plan.late.total_seconds() / 3600,
+        "drill_days": common.drill_overdue.total_seconds() / 86400,
     }
-    # A prune by hand has rules even where backups are kept for ever: it shows what they would remove.
-    if plan.retention is not None or "dry_run" not in parameters:
+    # Elsewhere it has rules even where backups are kept for ever: a prune by hand shows what they would remove.
+    if plan.retention is not None or entrypoint == _BACKUP:
         settings["retention"] = plan.retention
     parameters |= {name: value for name, value in settings.items() if name in parameters}
     if common.keys.open and "identities" in accepted:
         parameters["identities"] = KEYS
-    backs_up = "source" in parameters
-    # Elsewhere the block is for its signing key, for the evidence.
-    if common.keys.protect and "encryption" in accepted and (backs_up or common.keys.signing_key):
+    if common.watch_alarms and "alarms" in accepted:
+        parameters["alarms"] = common.watch_alarms
+    # What reads no source takes the block for its signing key, for the evidence.
+    if common.keys.protect and "encryption" in accepted and ("source" in parameters or common.keys.signing_key):
         parameters["encryption"] = KEYS
-    if backs_up:
+    if entrypoint == _BACKUP:
         parameters |= _taken(plan)
+    elif plan.databases and {"source", "databases"} <= accepted:
+        parameters["databases"] = list(plan.databases)
     for schedule in filled.get("schedules", []):
         schedule["timezone"] = plan.time_zone
-        if backs_up:
+        if entrypoint == _BACKUP:
             schedule["cron"] = plan.cron
     return filled
 

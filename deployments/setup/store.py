@@ -38,6 +38,7 @@ class Bucket:
     storage_class: str | None = None
     encryption: str = "none"
     kms_key: str | None = None
+    customer_key: str | None = field(default=None, repr=False)
     lock: str = "none"
     lock_days: int | None = None
     access_key: str = ""
@@ -78,7 +79,14 @@ def read_bucket(reader: Reader, notes: list[str], *, complete: bool) -> Bucket:
     if (lock == "none") != (lock_days is None):
         given, absent = ("S3_LOCK_DAYS", "S3_LOCK") if lock == "none" else ("S3_LOCK", "S3_LOCK_DAYS")
         reader.missing(absent, f"what goes with {reader.origin(given)}", "Give both or neither.")
-    kms_key = reader.text("S3_KMS_KEY") or None
+    kms_key, customer_key = reader.text("S3_KMS_KEY") or None, reader.secret("S3_CUSTOMER_KEY").strip() or None
+    if kms_key and customer_key:
+        reader.wrong(
+            "S3_CUSTOMER_KEY",
+            "the store cannot encrypt with two keys",
+            f"this one or that of {reader.origin('S3_KMS_KEY')}",
+            "Leave one of them out.",
+        )
     return Bucket(
         bucket=reader.text("S3_BUCKET"),
         prefix=reader.text("S3_PREFIX").strip("/"),
@@ -87,8 +95,9 @@ def read_bucket(reader: Reader, notes: list[str], *, complete: bool) -> Bucket:
         provider=provider,
         # mgob writes one of the names in its own way.
         storage_class=reader.text("S3_STORAGE_CLASS").upper().replace("ONE-ZONE_IA", "ONEZONE_IA") or None,
-        encryption="sse-kms" if kms_key else "none",
+        encryption="sse-kms" if kms_key else "sse-c" if customer_key else "none",
         kms_key=kms_key,
+        customer_key=customer_key,
         lock=lock,
         lock_days=lock_days,
         access_key=access,

@@ -11,7 +11,7 @@ from flows.core.errors import BackupError, ConfigurationError
 
 PREFIX = "MONGO_BACKUP_"
 # They are for workers and for `python -m flows watch`, and mean nothing here.
-_OF_OTHERS = ("SPOOL", "RETRY_DELAYS", "PING_URL", "PUSH_URL", "S3_CUSTOMER_KEY")
+_OF_OTHERS = ("SPOOL", "RETRY_DELAYS", "PING_URL", "PUSH_URL")
 _OF_WORKERS = frozenset(f"{PREFIX}{key}{file}" for key in _OF_OTHERS for file in ("", "_FILE"))
 
 
@@ -121,6 +121,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("S3_STORAGE_CLASS", "storage class of the segments", ("MGOB_S3_STORAGE_CLASS", "MGOB_S3_STORAGECLASS")),
     Variable("S3_KMS_KEY", "key of the provider's key service to encrypt with",
              ("MGOB_S3_KMS_KEY_ID", "MGOB_S3_KMSKEYID")),
+    Variable("S3_CUSTOMER_KEY", "key of your own to encrypt with: 32 bytes in base64", secret=True),
     Variable("S3_LOCK", "Object Lock: governance, compliance [none]"),
     Variable("S3_LOCK_DAYS", "for how many days backups are locked"),
     Variable("RECIPIENTS", "public keys of age (age1…) to encrypt to, with commas or spaces"),
@@ -133,6 +134,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("WORK_POOL_TYPE", "process, docker, kubernetes [process]"),
     Variable("IMAGE", "image of the containers, for docker and kubernetes"),
     Variable("ALERT_BLOCK", "notification block that gets alarms, such as slack-webhook/ops [none: no alarms]"),
+    Variable("WATCH_ALARMS", "block of the type MongoDB Backup Alarms that the watch tells [none]"),
     Variable("LATE_HOURS", "alarm where no backup succeeded in so many hours [longest gap of CRON, and 2]"),
     Variable("DRILL_OVERDUE_DAYS", "alarm where no drill succeeded in so many days [35]"),
 )  # fmt: skip

@@ -95,7 +95,11 @@ def wanted_blocks(
                 "aws_secret_access_key": SecretStr(bucket.secret_key) if bucket.secret_key else None,
             },
         )
-        store = {name: value for name, value in asdict(bucket).items() if name not in ("access_key", "secret_key")}
+        store = {
+            name: value
+            for name, value in _secret(asdict(bucket), ("customer_key",)).items()
+            if name not in ("access_key", "secret_key")
+        }
         read = {**_secret(asdict(plan.source), _SECRETS), "read_preference": plan.read_preference}
         names[plan.name] = Names(
             source=block(

@@ -87,6 +87,9 @@ def test_settings_go_into_all_deployments_that_have_them() -> None:
             "MONGO_BACKUP_INCLUDE_USERS": "true",
             "MONGO_BACKUP_COMPRESSION": "zstd",
             "MONGO_BACKUP_WORK_POOL": "night",
+            "MONGO_BACKUP_LATE_HOURS": "30",
+            "MONGO_BACKUP_DRILL_OVERDUE_DAYS": "40",
+            "MONGO_BACKUP_WATCH_ALARMS": "people",
         }
     )
     found = stanzas(made)
@@ -111,6 +114,17 @@ def test_settings_go_into_all_deployments_that_have_them() -> None:
     assert found["verify/mpg"]["schedules"] == [{"slug": "verify", "cron": "0 12 * * *", "timezone": "Europe/Berlin"}]
     assert found["drill/mpg"]["parameters"]["time_zone"] == "Europe/Berlin"
     assert found["restore/restore"]["parameters"]["plan"] == "mpg"
+    preflight = found["preflight/mpg"]
+    assert preflight["schedules"] == [{"slug": "weekly", "cron": "0 8 * * 1", "timezone": "Europe/Berlin"}]
+    assert preflight["parameters"] == {
+        "plan": "mpg", "source": "source", "store": "backups", "retention": retention, "databases": ["mpg"],
+    }  # fmt: skip
+    watch = found["watch/mpg"]
+    assert watch["schedules"][0]["cron"] == "30 * * * *"
+    assert watch["parameters"] == {
+        "plan": "mpg", "store": "backups", "backup_hours": 30, "verification_hours": 50, "drill_days": 40,
+        "alarms": "people",
+    }  # fmt: skip
     assert {stanza["work_pool"]["name"] for stanza in found.values()} == {"night"}
     for deployment in made.deployments:
         validate(
@@ -121,13 +135,14 @@ def test_settings_go_into_all_deployments_that_have_them() -> None:
 def test_kept_for_ever_a_backup_removes_nothing_and_a_prune_by_hand_has_rules() -> None:
     found = stanzas(setup({"MGOB_RETENTION": "forever"}))
     assert found["backup/nightly"]["parameters"]["retention"] is None
-    assert found["prune/prune"]["parameters"]["retention"] == {"days": 7, "at_least": 3}
+    for name in ("prune/prune", "preflight/weekly"):
+        assert found[name]["parameters"]["retention"] == {"days": 7, "at_least": 3}
 
 
 def test_blocks_of_keys_are_named_where_flows_take_them() -> None:
     found = stanzas(setup({"MONGO_BACKUP_RECIPIENTS": IDENTITY.public}))
     using = {name: stanza["parameters"].get("encryption") for name, stanza in found.items()}
-    assert {name for name, block in using.items() if block} == {"backup/nightly"}
+    assert {name for name, block in using.items() if block} == {"backup/nightly", "preflight/weekly"}
     assert not any("identities" in stanza["parameters"] for stanza in found.values())
 
     keys = {
@@ -154,7 +169,7 @@ def test_each_plan_has_its_scheduled_deployments_and_those_by_hand_are_there_onc
     made = setup(plans=(tmp_path / "mpg.yml", tmp_path / "shop.yml"))
     found = stanzas(made)
     assert len(found) == len(made.deployments)
-    for flow in ("backup", "verify", "drill"):
+    for flow in ("backup", "verify", "drill", "preflight", "watch"):
         assert {found[f"{flow}/{plan}"]["parameters"]["plan"] for plan in ("mpg", "shop")} == {"mpg", "shop"}
     assert found["restore/restore"]["parameters"]["plan"] == "mpg"
     assert "backup/nightly" not in found

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from deployments.setup.inputs import read_environment, read_settings
+from deployments.setup.inputs import read_environment
 from deployments.setup.settings import Common, Plan
 from deployments.setup.variables import VARIABLES, variables_text
 from flows.core.errors import BackupError, ConfigurationError
-from tests.support.setups import GUIDE, IDENTITY, NOW, SIGNER, read
+from tests.support.setups import GUIDE, IDENTITY, SIGNER, read, read_example
 
 
 def plan(*changes: dict[str, str], without: tuple[str, ...] = ()) -> Plan:
@@ -122,6 +122,8 @@ MEANT: tuple[tuple[str, dict[str, str], Look, Any], ...] = (
     ("S3_PROVIDER", {"MONGO_BACKUP_S3_PROVIDER": "MinIO"}, lambda p, _: p.bucket.provider, "minio"),
     ("S3_STORAGE_CLASS", {"MGOB_S3_STORAGE_CLASS": "one-zone_ia"}, lambda p, _: p.bucket.storage_class, "ONEZONE_IA"),
     ("S3_KMS_KEY", {"MGOB_S3_KMS_KEY_ID": "k"}, lambda p, _: (p.bucket.encryption, p.bucket.kms_key), ("sse-kms", "k")),
+    ("S3_CUSTOMER_KEY", {"MONGO_BACKUP_S3_CUSTOMER_KEY": "AAAA"},
+     lambda p, _: (p.bucket.encryption, p.bucket.customer_key), ("sse-c", "AAAA")),
     *((key, {"MONGO_BACKUP_S3_LOCK": "compliance", "MONGO_BACKUP_S3_LOCK_DAYS": "7"},
        lambda p, _: (p.bucket.lock, p.bucket.lock_days), ("compliance", 7)) for key in ("S3_LOCK", "S3_LOCK_DAYS")),
     ("RECIPIENTS", {"MONGO_BACKUP_RECIPIENTS": "age1a, age1b"}, lambda _, c: c.keys.recipients, "age1a\nage1b"),
@@ -138,6 +140,7 @@ MEANT: tuple[tuple[str, dict[str, str], Look, Any], ...] = (
     ("WORK_POOL_TYPE", {"MONGO_BACKUP_WORK_POOL_TYPE": "docker"}, lambda _, c: c.pool_type, "docker"),
     ("IMAGE", {"MONGO_BACKUP_IMAGE": "registry/x:1"}, lambda _, c: c.image, "registry/x:1"),
     ("ALERT_BLOCK", {"MONGO_BACKUP_ALERT_BLOCK": "slack-webhook/ops"}, lambda _, c: c.alert_block, "slack-webhook/ops"),
+    ("WATCH_ALARMS", {"MONGO_BACKUP_WATCH_ALARMS": "people"}, lambda _, c: c.watch_alarms, "people"),
     ("LATE_HOURS", {"MONGO_BACKUP_LATE_HOURS": "1.5"}, lambda p, _: p.late, timedelta(hours=1.5)),
     ("DRILL_OVERDUE_DAYS", {"MONGO_BACKUP_DRILL_OVERDUE_DAYS": "40"}, lambda _, c: c.drill_overdue, timedelta(days=40)),
 )  # fmt: skip
@@ -250,6 +253,7 @@ def test_at_aws_the_role_of_the_machine_is_enough() -> None:
         ({"MGOB_S3_SECRET_KEY": ""}, "MGOB_S3_SECRET_KEY or MONGO_BACKUP_S3_SECRET_KEY"),
         ({"MGOB_S3_ACCESS_KEY": "", "MGOB_S3_SECRET_KEY": ""}, "MGOB_S3_ACCESS_KEY or MONGO_BACKUP_S3_ACCESS_KEY"),
         ({"MONGO_BACKUP_S3_PROVIDER": "azure"}, "MONGO_BACKUP_S3_PROVIDER"),
+        ({"MGOB_S3_KMS_KEY_ID": "k", "MONGO_BACKUP_S3_CUSTOMER_KEY": "s"}, "MONGO_BACKUP_S3_CUSTOMER_KEY"),
         ({"MONGO_BACKUP_S3_LOCK": "governance"}, "MONGO_BACKUP_S3_LOCK_DAYS"),
         ({"MONGO_BACKUP_S3_LOCK_DAYS": "7"}, "MONGO_BACKUP_S3_LOCK"),
         ({"MONGO_BACKUP_SIGNING_KEY": SIGNER.secret}, "MONGO_BACKUP_RECIPIENTS"),
@@ -360,14 +364,9 @@ def test_the_list_of_variables_names_all_of_them() -> None:
 
 def test_the_example_of_the_readme_is_understood(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"understood as they are:\n\n```\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "secret").write_text("s3cr3t")
+    (example,) = re.findall(r"understood as they are:\n\n```dotenv [^\n]*\n(.*?)```", text, re.DOTALL)
     env = tmp_path / ".env"
-    env.write_text(re.sub(r"/run/secrets/.*", str(tmp_path / "secret"), example))
-    notes: list[str] = []
-    problems: list[BackupError] = []
-    values = read_environment([env], {}, notes)
-    (found,), common = read_settings(values, [], notes, problems, complete=True, now=NOW)
-    assert problems == []
-    assert not any("not known" in note for note in notes)
+    env.write_text(example)
+    found, common, strangers = read_example(env, tmp_path)
+    assert strangers == []
     assert (found.databases, found.bucket.provider, common.alert_block) == (("mpg",), "b2", "slack-webhook/ops")
