@@ -48,8 +48,8 @@ def test_the_command_line_prints_the_same(invoices: str, repo: Repo, capsys: pyt
     assert main(["inventory", "--plan", "default"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
-        "plan", "backup", "taken", "(UTC)", "age", "documents", "BSON", "stored", "segments", "consistency",
-        "protection", "state", "read", "again", "held",
+        "plan", "backup", "age", "state", "read", "again", "documents", "BSON", "stored", "protection", "held",
+        "segments", "consistency", "taken", "(UTC)",
     ]  # fmt: skip
     assert made in lines[2]
     assert "not encrypted, not signed" in lines[2]

@@ -24,7 +24,7 @@ from prefect.client.schemas.objects import Artifact, FlowRun, Log, State, TaskRu
 
 from flows.core.keys import backup_time
 
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 120
 _last = [0]  # second of the id that the last backup of these tests has, or can have
 
 
