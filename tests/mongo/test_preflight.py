@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,9 @@ def secure(parts: embedded.Parts) -> Iterator[embedded.Mongod]:
         client.admin.command({"setParameter": 1, "minSnapshotHistoryWindowInSeconds": 1})
         for database in ("mpg", "other"):
             client[database]["invoices"].insert_many([{"_id": number, "text": "x" * 1000} for number in range(100)])
+        # An oplog counts in seconds: without a later entry, a machine that is quick makes one that reaches back none.
+        time.sleep(2)
+        client["other"]["invoices"].insert_one({})
     yield mongod
     mongod.kill()
 
