@@ -1,0 +1,1 @@
+"""Exports as Parquet files: schema, conversion, the manifest of a data set."""
