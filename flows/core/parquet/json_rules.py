@@ -63,7 +63,7 @@ class JsonRules:
     def leaves(self, pointer: str) -> bool:
         """Whether it may be told that the field at a JSON pointer is null."""
         path = self.path(pointer)
-        return path is not None and self._rules.decide(path).action is not Action.DROP
+        return path is not None and self._rules.may_leave(path)
 
     def path(self, pointer: str) -> FieldPath | None:
         """The path that a JSON pointer stands for; None where it could be several with different rules.
@@ -91,25 +91,31 @@ class JsonRules:
         return _GONE if path is None else self._walk(value, path)
 
     def _walk(self, value: Any, path: FieldPath) -> Any:
+        if isinstance(value, list):
+            return self._array(value, path)
         scalar = _scalar(value) if isinstance(value, dict) else value
         if isinstance(value, dict) and scalar is None:
-            fields = {name: self._walk(inner, (*path, name)) for name, inner in value.items()}
-            left = {name: inner for name, inner in fields.items() if inner is not _GONE}
-            # A document of which nothing is left says no more than that it was there.
-            return left if left or (not value and self._action(path) is Action.KEEP) else _GONE
-        if isinstance(value, list):
-            elements = [self._walk(inner, (*path, None)) for inner in value]
-            if not any(inner is not _GONE for inner in elements):
-                return [] if not value and self._action(path) is Action.KEEP else _GONE
-            # The places of the others stay what they are.
-            return [None if inner is _GONE else inner for inner in elements]
+            return self._document(value, path)
+        if value is None:
+            return None if self._rules.may_leave(path) else _GONE
         action = self._action(path)
-        if action is Action.DROP:
-            return _GONE
-        if scalar is None or action is Action.KEEP:
+        if action is Action.KEEP:
             return value
-        new = self._change(path)(scalar)
+        new = self._change(path)(scalar)  # type: ignore[arg-type]
         return _GONE if new is None else _written(new, value)
+
+    def _document(self, value: dict[str, Any], path: FieldPath) -> Any:
+        fields = {name: self._walk(inner, (*path, name)) for name, inner in value.items()}
+        left = {name: inner for name, inner in fields.items() if inner is not _GONE}
+        # A document of which nothing is left says no more than that it was there.
+        return left if left or (not value and self._action(path) is Action.KEEP) else _GONE
+
+    def _array(self, value: list[Any], path: FieldPath) -> Any:
+        elements = [self._walk(inner, (*path, None)) for inner in value]
+        if all(inner is _GONE for inner in elements) and (value or self._action(path) is not Action.KEEP):
+            return _GONE
+        # The places of the others stay what they are.
+        return [None if inner is _GONE else inner for inner in elements]
 
     def _action(self, path: FieldPath) -> Action:
         return self._rules.decide(path).action

@@ -171,6 +171,12 @@ class NamespaceRules:
         """The rule for the values at a path, `unlisted` counted in."""
         return self.rule(path) or Rule(path, self.unlisted)
 
+    def may_leave(self, path: FieldPath) -> bool:
+        """Whether anything at a path, or below it, could leave."""
+        return self.decide(path).action is not Action.DROP or any(
+            rule.action is not Action.DROP and rule.path[: len(path)] == path for rule in self.rules
+        )
+
     def domain(self, rule: Rule, path: FieldPath) -> str:
         """The domain of the pseudonyms at a path: where the rule names none, no other field has the same."""
         return f"shared {rule.domain}" if rule.domain else f"field {self.namespace} {path_text(path)}"
