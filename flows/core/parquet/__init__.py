@@ -1,1 +1,1 @@
-"""Exports as Parquet files: schema, conversion, the manifest of a data set."""
+"""BSON documents to Parquet without a loss: profile, schema, two engines, and the way back. See `EXPORT.md`."""
