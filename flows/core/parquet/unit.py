@@ -1,0 +1,266 @@
+"""One unit of an export: an archive of some namespaces is read from front to end, profiled, or written as Parquet.
+
+What is in memory is bounded by `BATCH_BYTES` of documents and a row group of rows, whatever the size of the archive.
+What an archive was found to hold is compared with the manifest of the backup before anything of it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+
+from flows.core.archive import ArchiveReader, Batch
+from flows.core.compress import Readable
+from flows.core.errors import IntegrityError
+from flows.core.names import Namespace
+from flows.core.parquet.engine import Engine
+from flows.core.parquet.partitions import Partitioning
+from flows.core.parquet.parts import FileFormat, PartWriter, WrittenFile
+from flows.core.parquet.profile import Profile
+from flows.core.parquet.reading import split
+from flows.core.parquet.schema import ExportSchema
+from flows.core.spool import spool_errors
+from flows.core.tally import Totals
+
+MIB = 1024 * 1024
+BATCH_BYTES = 16 * MIB  # of documents that are converted at a time [bytes]
+
+Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
+Transform = Callable[[pa.Table], pa.Table]
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Some documents of one namespace, whole and one after the other."""
+
+    namespace: Namespace
+    buffer: bytes
+    starts: list[int]  # where each begins
+
+    def each(self) -> Iterator[bytes]:
+        """Each by itself."""
+        edges = [*self.starts, len(self.buffer)]
+        return (self.buffer[begin:end] for begin, end in pairwise(edges))
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Those of some documents that are to be written."""
+
+    buffer: bytes
+    more: tuple[pa.Field, ...] = ()  # columns that they have besides, at the end
+    values: tuple[Sequence[str], ...] = ()  # of these, for each document
+
+    def columns(self, rejected: Sequence[bytes], rows: int) -> Iterator[tuple[pa.Field, pa.Array]]:
+        """The columns for the rows that came of the documents, which are fewer where some were rejected."""
+        if not self.more:
+            return
+        stays = [True] * len(self.values[0])
+        left = list(rejected)
+        for number, document in enumerate(split(self.buffer) if left else ()):
+            if left and document == left[0]:
+                del left[0]
+                stays[number] = False
+        for field, values in zip(self.more, self.values, strict=True):
+            kept = [value for value, stay in zip(values, stays, strict=True) if stay]
+            if len(kept) != rows:
+                raise IntegrityError("rows and documents do not agree", expected=len(kept), got=rows)
+            yield field, pa.array(kept, field.type)
+
+
+Select = Callable[[Documents], Selected]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How the documents of one namespace become rows.
+
+    Attributes:
+        schema: How they are converted.
+        arrow: What files have: the same after the rules, and of an export of changes the columns of those.
+        form: How files are written.
+        partitioning: None for files without partitions.
+        transform: The rules for personal data; None: there are none.
+    """
+
+    schema: ExportSchema
+    arrow: pa.Schema
+    form: FileFormat
+    partitioning: Partitioning | None = None
+    transform: Transform | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenNamespace:
+    """What a unit has made of one namespace."""
+
+    files: tuple[WrittenFile, ...]
+    documents: int  # that were read
+    rejected: int = 0  # of those that were to be written
+    rejects: Path | None = None  # BSON of these; None where there are none, or where rules forbid that they leave
+
+
+def batches_of(
+    stream: Readable, expected: Mapping[Namespace, Totals] | None, wanted: frozenset[Namespace]
+) -> Iterator[Documents]:
+    """The documents of an archive, about `BATCH_BYTES` of one namespace at a time.
+
+    Args:
+        stream: The archive, unpacked.
+        expected: What the manifest says of each namespace in it; None: nothing says it but the archive.
+        wanted: Namespaces to give; others are read and left out.
+
+    Raises:
+        FormatError, Truncated: It is no whole archive.
+        IntegrityError: It is not what the manifest says. Documents that were given until then must not count.
+    """
+    held: dict[Namespace, list[Batch]] = {}
+    sizes: dict[Namespace, int] = {}
+    totals: dict[Namespace, Totals] = {}
+    with_digest = expected is not None and any(item.digest for item in expected.values())
+    for event in ArchiveReader(stream, digest=with_digest):
+        if not isinstance(event, Batch):
+            totals[event.namespace] = event.totals
+            if event.namespace in held:
+                yield _joined(held.pop(event.namespace))
+            continue
+        if event.namespace not in wanted:
+            continue
+        size = sizes.get(event.namespace, 0) + len(event.buffer)
+        held.setdefault(event.namespace, []).append(event)
+        if size >= BATCH_BYTES:
+            yield _joined(held.pop(event.namespace))
+            size = 0
+        sizes[event.namespace] = size
+    if expected is not None:
+        check_totals(expected, totals)
+
+
+def check_totals(expected: Mapping[Namespace, Totals], got: Mapping[Namespace, Totals]) -> None:
+    """Hold what an archive held against the manifest of its backup.
+
+    Raises:
+        IntegrityError: With the first namespace that differs.
+    """
+    for namespace in sorted(expected.keys() | got.keys()):
+        if expected.get(namespace) != got.get(namespace):
+            raise IntegrityError(
+                "a segment does not hold what the manifest of its backup says",
+                hint="Nothing was published. Export an older backup, and look into who can write to the bucket.",
+                namespace=str(namespace),
+                expected=expected.get(namespace),
+                got=got.get(namespace),
+            )
+
+
+def profile_unit(
+    engine: Engine,
+    stream: Readable,
+    expected: Mapping[Namespace, Totals] | None,
+    wanted: frozenset[Namespace],
+    *,
+    progress: Progress,
+    each: Callable[[Documents], None] | None = None,
+) -> dict[Namespace, Profile]:
+    """What the documents of a unit are made of, by namespace.
+
+    Args:
+        engine: What looks at documents.
+        stream: The archive, unpacked.
+        expected: As for `batches_of`.
+        wanted: Namespaces to look at.
+        progress: Called after each batch.
+        each: Sees each batch too.
+    """
+    found: dict[Namespace, Profile] = {}
+    for documents in batches_of(stream, expected, wanted):
+        profile = engine.profile(str(documents.namespace), documents.buffer)
+        if documents.namespace in found:
+            found[documents.namespace].merge(profile)
+        else:
+            found[documents.namespace] = profile
+        if each is not None:
+            each(documents)
+        progress(len(documents.starts), len(documents.buffer))
+    return found
+
+
+def write_unit(
+    engine: Engine,
+    stream: Readable,
+    expected: Mapping[Namespace, Totals] | None,
+    columns: Mapping[Namespace, Columns],
+    folder: Path,
+    stem: str,
+    *,
+    progress: Progress,
+    select: Select | None = None,
+) -> dict[Namespace, WrittenNamespace]:
+    """Write the documents of a unit as files below a folder, those of each namespace in a folder of its own.
+
+    Args:
+        engine: What converts documents.
+        stream: The archive, unpacked.
+        expected: As for `batches_of`.
+        columns: How the documents of each wanted namespace become rows.
+        folder: Where to; only its owner may read it. Where anything fails, no file is left in it.
+        stem: How the names of all files begin.
+        progress: Called after each batch.
+        select: Which documents are written; None: all.
+
+    Raises:
+        FormatError, Truncated, IntegrityError: See `batches_of`.
+        IntegrityError: A file does not give back what was written.
+        SpoolError: The disk is full.
+    """
+    sinks: dict[Namespace, _Sink] = {}
+    with ExitStack() as stack:
+        for documents in batches_of(stream, expected, frozenset(columns)):
+            namespace = documents.namespace
+            if namespace not in sinks:
+                sinks[namespace] = _Sink(columns[namespace], folder / f"{stem}-{len(sinks)}", stem)
+                stack.enter_context(sinks[namespace].writer)
+            sinks[namespace].write(engine, documents, select)
+            progress(len(documents.starts), len(documents.buffer))
+        return {namespace: sink.finish() for namespace, sink in sinks.items()}
+
+
+class _Sink:
+    """Where the rows of one namespace go."""
+
+    def __init__(self, columns: Columns, folder: Path, stem: str) -> None:
+        with spool_errors(folder):
+            folder.mkdir(mode=0o700)
+        self.writer = PartWriter(folder, stem, columns.arrow, columns.form, columns.partitioning)
+        self._columns = columns
+        self._rejects = folder / f"{stem}.rejects.bson"
+        self._documents = 0
+        self._rejected = 0
+
+    def write(self, engine: Engine, documents: Documents, select: Select | None) -> None:
+        """Convert documents and pass them on."""
+        self._documents += len(documents.starts)
+        chosen = select(documents) if select is not None else Selected(documents.buffer)
+        if not chosen.buffer:
+            return
+        converted = engine.convert(self._columns.schema, chosen.buffer)
+        table = converted.table
+        if self._columns.transform is not None:
+            table = self._columns.transform(table)
+        elif converted.rejects:
+            with spool_errors(self._rejects), self._rejects.open("ab") as file:
+                file.writelines(reject.document for reject in converted.rejects)
+        self._rejected += len(converted.rejects)
+        for field, values in chosen.columns([reject.document for reject in converted.rejects], table.num_rows):
+            table = table.append_column(field, values)
+        self.writer.write(table)
+
+    def finish(self) -> WrittenNamespace:
+        """Close all files."""
+        rejects = self._rejects if self._rejects.exists() else None
+        return WrittenNamespace(self.writer.finish(), self._documents, self._rejected, rejects)

@@ -1,0 +1,131 @@
+"""What the tasks of one export have in common: small values and the blocks to open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from blocks import BackupStore
+from flows.core.errors import ConfigurationError
+from flows.core.spool import Spool
+from flows.tasks.export_origin import Origin, Unit
+from flows.tasks.options import send_logs, threads
+from flows.tasks.run import current, spool_root
+
+
+class EngineChoice(StrEnum):
+    """What converts documents: `kernel` is compiled, and needs the extra of that name; `auto` takes it if it can."""
+
+    AUTO = "auto"
+    PYTHON = "python"
+    KERNEL = "kernel"
+
+
+class Runner(StrEnum):
+    """Where units are worked on: in this process, in others on this machine, or by a cluster."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+    DASK = "dask"
+    RAY = "ray"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether units are worked on in this process."""
+        return self is Runner.THREADS
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One export."""
+
+    run: str  # id of the flow run
+    dataset: str
+    export: str  # its id
+    target: BackupStore
+    origin: Origin
+    engine: EngineChoice
+    runner: Runner
+
+    @contextmanager
+    def spool(self, unit: Unit) -> Iterator[Spool]:
+        """A folder of its own for a unit, on whatever machine it is worked on."""
+        if not self.runner.is_here:
+            send_logs()
+        with Spool(spool_root(), f"{self.run}-{unit.index}") as spool:
+            yield spool
+
+    def counter(self) -> Callable[..., None]:
+        """What a stage calls after each batch of documents. In another process nobody counts."""
+        return current(self.run).counter(documents=True) if self.runner.is_here else _ignore
+
+    def checkpoint(self) -> Callable[..., None]:
+        """What a stage calls between batches that do not count as progress."""
+        return current(self.run).checkpoint if self.runner.is_here else _ignore
+
+
+@contextmanager
+def runner_of(kind: Runner, most: int) -> Iterator[TaskRunner[Any]]:
+    """Start what works on units, for the length of the block.
+
+    Args:
+        kind: Which.
+        most: How many units are worked on at a time.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    with _made(kind, most) as runner:
+        yield runner
+
+
+def submit(runner: TaskRunner[Any], task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:
+    """Hand a task to a runner other than that of the flow."""
+    future: PrefectFuture[Any] = runner.submit(task, parameters)
+    return future
+
+
+def check_runner(kind: Runner) -> None:
+    """See that what works on units is installed.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    _made(kind, 1)
+
+
+def _made(kind: Runner, most: int) -> TaskRunner[Any]:
+    try:
+        match kind:
+            case Runner.THREADS:
+                return threads(most)
+            case Runner.PROCESSES:
+                return ProcessPoolTaskRunner(max_workers=most)
+            case Runner.DASK:
+                from prefect_dask import DaskTaskRunner  # noqa: PLC0415 - who does not use it does not have it
+
+                workers = {"n_workers": most, "threads_per_worker": 1}
+                dask: TaskRunner[Any] = DaskTaskRunner(cluster_kwargs=workers)
+                return dask
+            case Runner.RAY:
+                from prefect_ray import RayTaskRunner  # noqa: PLC0415 - who does not use it does not have it
+
+                ray: TaskRunner[Any] = RayTaskRunner(init_kwargs={"num_cpus": most})
+                return ray
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the task runner {kind.value} is not installed",
+            hint=f"Install it with: pip install prefect-{kind.value}; or choose `threads` or `processes`.",
+            missing=error.name or f"prefect_{kind.value}",
+        ) from error
+
+
+def _ignore(*_: int) -> None:
+    return
