@@ -103,6 +103,10 @@ class Keys:
         self._keys = {key.id: key for key in keys}
         self._domains: dict[tuple[str, str], Pseudonyms] = {}
 
+    def __reduce__(self) -> tuple[type[Keys], tuple[tuple[RootKey, ...]]]:
+        # To another process go the keys alone, and not the values that were seen.
+        return Keys, (tuple(self._keys.values()),)
+
     @property
     def ids(self) -> tuple[str, ...]:
         """Of all keys, the newest first."""
