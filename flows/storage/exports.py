@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from flows.core.canonical import canonical
 from flows.core.errors import (
@@ -27,8 +29,9 @@ from flows.core.parquet.dataset_keys import (
     versions_prefix,
     views_key,
 )
-from flows.core.parquet.records import DataFile, FileRole
-from flows.storage.store import Leftover, ObjectStore, Progress, ReadableStore
+from flows.core.parquet.records import DataFile, FileRole, SchemaRecord
+from flows.storage.files import read_chunks
+from flows.storage.store import Leftover, ObjectStore, Progress, ReadableStore, sha256_of
 from flows.storage.transfer import confirm_stored
 
 logger = logging.getLogger(__name__)
@@ -114,6 +117,29 @@ def prepare(store: ObjectStore, name: str) -> tuple[str, ...]:
     return ()
 
 
+def local_file(path: Path, key: str, role: FileRole, rows: int) -> LocalFile:
+    """What is to be stored of a file.
+
+    Raises:
+        SpoolError: It cannot be read.
+    """
+    digest, size = sha256_of(read_chunks(path))
+    return LocalFile(path, key, role, rows, size, digest)
+
+
+def store_text(store: ObjectStore, text: str, key: str, role: FileRole) -> DataFile:
+    """Bring a text into the store, and prove that it is there.
+
+    Raises:
+        StoredWrongly: The store has something else.
+    """
+    data = text.encode()
+    digest = hashlib.sha256(data).hexdigest()
+    store.put(key, data)
+    how = store.confirm(key, path=None, sha256=digest, size=len(data))
+    return DataFile(key, role, 0, len(data), digest, how)
+
+
 def store_file(store: ObjectStore, file: LocalFile, *, progress: Progress) -> DataFile:
     """Bring one file into the store, and prove that it is there.
 
@@ -123,6 +149,24 @@ def store_file(store: ObjectStore, file: LocalFile, *, progress: Progress) -> Da
     store.put_file(file.key, file.path, progress=progress)
     how = confirm_stored(store, file.key, file.path, sha256=file.sha256, size=file.bytes, progress=progress)
     return DataFile(file.key, file.role, file.rows, file.bytes, file.sha256, how, file.partition)
+
+
+def read_schema(store: ReadableStore, record: SchemaRecord) -> Any:
+    """What is stored of a schema; whoever parses it compares its SHA-256.
+
+    Raises:
+        ObjectMissing: It is gone.
+        FormatError: It is not JSON.
+    """
+    try:
+        return json.loads(store.get(record.key, limit=SCHEMA_LIMIT_BYTES))
+    except ValueError as error:
+        raise FormatError(
+            "the schema of an export is not JSON",
+            hint="Find out who writes to the bucket; export into a new data set.",
+            key=record.key,
+            got=str(error),
+        ) from error
 
 
 def store_schema(store: ObjectStore, key: str, schema: object) -> None:
@@ -246,11 +290,6 @@ def fetch(store: ObjectStore, file: DataFile, path: Path, *, progress: Progress)
             expected=file.sha256,
             got=got,
         )
-
-
-def paths_of(files: Iterable[DataFile], base: str) -> list[str]:
-    """Where readers find files, below the address of the store."""
-    return [f"{base.rstrip('/')}/{file.key}" for file in files]
 
 
 def _put_once(store: ObjectStore, key: str, data: bytes, what: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from typing import Any
 
 from prefect import Task
@@ -109,14 +110,12 @@ def _made(kind: Runner, most: int) -> TaskRunner[Any]:
             case Runner.PROCESSES:
                 return ProcessPoolTaskRunner(max_workers=most)
             case Runner.DASK:
-                from prefect_dask import DaskTaskRunner  # noqa: PLC0415 - who does not use it does not have it
-
+                DaskTaskRunner = import_module("prefect_dask").DaskTaskRunner  # noqa: N806 - a class
                 workers = {"n_workers": most, "threads_per_worker": 1}
                 dask: TaskRunner[Any] = DaskTaskRunner(cluster_kwargs=workers)
                 return dask
             case Runner.RAY:
-                from prefect_ray import RayTaskRunner  # noqa: PLC0415 - who does not use it does not have it
-
+                RayTaskRunner = import_module("prefect_ray").RayTaskRunner  # noqa: N806 - a class
                 ray: TaskRunner[Any] = RayTaskRunner(init_kwargs={"num_cpus": most})
                 return ray
     except ImportError as error:

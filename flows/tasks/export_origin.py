@@ -37,6 +37,7 @@ class Facts:
     consistency: Consistency
     data_time: datetime  # when its reading began, aware
     kinds: Mapping[Namespace, Kind]
+    documents: Mapping[Namespace, int]  # of those that are known before they are read
     warnings: tuple[str, ...]
 
     @property
@@ -98,6 +99,7 @@ class StoredOrigin:
             manifest.consistency,
             backup_time(manifest.backup),
             {record.namespace: record.kind for record in manifest.namespaces},
+            {record.namespace: record.content.documents for record in manifest.namespaces},
             manifest.warnings,
         )
 
@@ -146,6 +148,7 @@ class LiveOrigin:
             Consistency.SNAPSHOT if together else Consistency.NONE,
             self.started,
             {info.namespace: info.kind for info in planned.collections},
+            {},  # the server only estimates them
             planned.warnings,
         )
 

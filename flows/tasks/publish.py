@@ -53,10 +53,10 @@ def started_by() -> str:
     return f"{name or getpass.getuser()} on {platform.node()}"
 
 
-def publish_page(key: str, markdown: str, description: str) -> None:
-    """Leave a page; pages with the same key form a history."""
+def publish_page(key: str, markdown: str, description: str, *, shown: bool = True) -> None:
+    """Leave a page; pages with the same key form a history. One that is not `shown` is to be looked up alone."""
     create_markdown_artifact(markdown, key=key, description=description)
-    for reader in _readers:
+    for reader in _readers if shown else ():
         reader.page(markdown)
 
 

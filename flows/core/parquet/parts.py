@@ -22,6 +22,7 @@ from flows.core.errors import ConfigurationError, IntegrityError
 from flows.core.parquet.control import Control
 from flows.core.parquet.dataset_keys import key_part
 from flows.core.parquet.partitions import Partitioning
+from flows.core.parquet.records import FileRole
 from flows.core.spool import spool_errors
 
 MIB = 1024 * 1024
@@ -62,6 +63,7 @@ class WrittenFile:
     bytes: int  # [bytes]
     sha256: str
     partition: str  # empty where there are none
+    role: FileRole = FileRole.ROWS
 
 
 class _Open:

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from flows.core.errors import ConfigurationError
 from flows.core.names import Namespace
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.dataset_keys import schema_key
+from flows.core.parquet.dictionary import data_dictionary
 from flows.core.parquet.growth import SchemaChange, grown
 from flows.core.parquet.partitions import Partitioning
 from flows.core.parquet.parts import FileFormat, check_bloom
 from flows.core.parquet.profile import Profile
 from flows.core.parquet.records import SchemaRecord
-from flows.core.parquet.schema import ExportSchema
+from flows.core.parquet.schema import PATH, ExportSchema
 from flows.core.parquet.unit import Columns
 
 
@@ -81,7 +84,6 @@ class NamespacePlan:
     """What happens to one namespace.
 
     Attributes:
-        namespace: Its name.
         profile: What its documents are made of.
         schema: The version of its schema in the registry after this export.
         changes: What this export adds to it.
@@ -89,18 +91,31 @@ class NamespacePlan:
         columns: How documents become rows.
     """
 
-    namespace: Namespace
     profile: Profile
     schema: ExportSchema
     changes: tuple[SchemaChange, ...]
     record: SchemaRecord
     columns: Columns
 
+    @property
+    def namespace(self) -> Namespace:
+        """Its name."""
+        return self.record.namespace
+
+    @property
+    def dictionary(self) -> str:
+        """What the columns are, as Markdown."""
+        return data_dictionary(self.schema, self.profile, self.record.first_seen)
+
+    @property
+    def id_columns(self) -> tuple[str, ...]:
+        """The columns that hold `_id`."""
+        return id_columns(self.columns.arrow)
+
 
 def plan_namespace(
     dataset: Dataset,
     export: str,
-    namespace: Namespace,
     profile: Profile,
     known: ExportSchema | None,
     wishes: Wishes,
@@ -111,7 +126,6 @@ def plan_namespace(
     Args:
         dataset: The newest version.
         export: Id of this export.
-        namespace: Its name.
         profile: Of all its documents.
         known: The newest version of its schema; None: it was never exported.
         wishes: Of the operator.
@@ -120,6 +134,7 @@ def plan_namespace(
     Raises:
         ConfigurationError: A wish does not fit the schema.
     """
+    namespace = Namespace.parse(profile.namespace)
     schema, changes = grown(known, profile)
     before = dataset.schema(namespace)
     first_seen = dict(before.first_seen) if before is not None else {}
@@ -140,7 +155,7 @@ def plan_namespace(
         bloom=bloom,
         metadata={**metadata, "namespace": str(namespace), "schema": schema.sha256},
     )
-    return NamespacePlan(namespace, profile, schema, changes, record, Columns(schema, arrow, form, partitioning))
+    return NamespacePlan(profile, schema, changes, record, Columns(schema, arrow, form, partitioning))
 
 
 def file_metadata(
@@ -152,8 +167,8 @@ def file_metadata(
     cluster_time: object,
     data_time: datetime,
     tool: str,
-    rules: str,
-    keys: Iterable[str],
+    rules: str = "",
+    keys: Iterable[str] = (),
 ) -> dict[str, str]:
     """What every file says of itself, besides its namespace and schema. What is not known is left out."""
     value = {
@@ -168,3 +183,8 @@ def file_metadata(
         "keys": " ".join(keys),
     }
     return {name: text for name, text in value.items() if text}
+
+
+def id_columns(arrow: pa.Schema) -> tuple[str, ...]:
+    """The columns of a schema that hold `_id`: its own, and the one beside it for values of other types."""
+    return tuple(field.name for field in arrow if (field.metadata or {}).get(PATH) == b"/_id")

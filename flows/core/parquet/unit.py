@@ -141,6 +141,15 @@ def batches_of(
         check_totals(expected, totals)
 
 
+def _joined(batches: Sequence[Batch]) -> Documents:
+    starts: list[int] = []
+    size = 0
+    for batch in batches:
+        starts += [size + start for start in batch.starts] if size else batch.starts
+        size += len(batch.buffer)
+    return Documents(batches[0].namespace, b"".join(batch.buffer for batch in batches), starts)
+
+
 def check_totals(expected: Mapping[Namespace, Totals], got: Mapping[Namespace, Totals]) -> None:
     """Hold what an archive held against the manifest of its backup.
 
