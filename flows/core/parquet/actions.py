@@ -32,7 +32,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ERA_YEARS, _ERA_DAYS = 400, 146_097  # after which the Gregorian calendar is the same again
 
 
-def change(rule: Rule, path: FieldPath, rules: NamespaceRules, keys: Keys, key: str = "") -> Change:
+def change(rule: Rule, path: FieldPath, rules: NamespaceRules, keys: Keys) -> Change:
     """The function that a rule is.
 
     Args:
@@ -40,13 +40,12 @@ def change(rule: Rule, path: FieldPath, rules: NamespaceRules, keys: Keys, key: 
         path: Of the field.
         rules: Of its collection.
         keys: For pseudonyms.
-        key: Id of the root key for pseudonyms; empty for the newest.
 
     Raises:
-        ConfigurationError: The key is not there.
+        ConfigurationError: There is no key for pseudonyms.
     """
     if rule.action is Action.HMAC:
-        made = keys.pseudonyms(rules.domain(rule, path), key)
+        made = keys.pseudonyms(rules.domain(rule, path))
         return lambda value: made.of(as_bytes(value, rule.normalize), rule.bits)
     simple = _SIMPLE[rule.action]
     return lambda value: simple(value, rule)

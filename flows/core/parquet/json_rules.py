@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import json
-from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from flows.core.parquet.actions import Change, Moment, Value, change
+from flows.core.parquet.json_values import scalar_of
 from flows.core.parquet.paths import FieldPath, unescape
 from flows.core.parquet.pseudonyms import Keys
-from flows.core.parquet.rules import Action, NamespaceRules, Rule
+from flows.core.parquet.rules import Action, NamespaceRules
+from flows.core.parquet.values import compact
 
 _GONE = object()
 # Of one path there are 2 to the power of its numbers readings; nothing real has more.
 _MOST_NUMBERS = 6
+
+
+def readings(pointer: str) -> tuple[FieldPath, ...]:
+    """The paths that a JSON pointer may stand for: a number in it is the place of an element, or the name of a field.
+
+    Elements come first. Empty where there are too many.
+    """
+    parts = pointer.split("/")[1:]
+    numbers = [number for number, part in enumerate(parts) if part.isdecimal() or part == "[]"]
+    if not parts or len(numbers) > _MOST_NUMBERS:
+        return ()
+    found = []
+    for elements in itertools.product((True, False), repeat=len(numbers)):
+        element = dict(zip(numbers, elements, strict=True))
+        found.append(tuple(None if element.get(n) else unescape(part) for n, part in enumerate(parts)))
+    return tuple(found)
 
 
 class JsonRules:
@@ -27,13 +41,11 @@ class JsonRules:
     Args:
         rules: Of the collection.
         keys: For pseudonyms.
-        key: Id of the root key for pseudonyms; empty for the newest.
     """
 
-    def __init__(self, rules: NamespaceRules, keys: Keys, key: str = "") -> None:
+    def __init__(self, rules: NamespaceRules, keys: Keys) -> None:
         self._rules = rules
         self._keys = keys
-        self._key = key
         self._changes: dict[FieldPath, Change] = {}
 
     def value(self, text: str, path: FieldPath) -> str | None:
@@ -47,7 +59,7 @@ class JsonRules:
             left = self._walk(json.loads(text), path)
         except (ValueError, RecursionError):
             return None
-        return None if left is _GONE else _dump(left)
+        return None if left is _GONE else compact(left)
 
     def extra(self, text: str) -> str | None:
         """What leaves of a JSON object that has values by JSON pointers; None: nothing."""
@@ -58,7 +70,7 @@ class JsonRules:
         if not isinstance(given, dict):
             return None
         left = {at: new for at, value in given.items() if (new := self._at(at, value)) is not _GONE}
-        return _dump(left) if left else None
+        return compact(left) if left else None
 
     def leaves(self, pointer: str) -> bool:
         """Whether it may be told that the field at a JSON pointer is null."""
@@ -66,19 +78,13 @@ class JsonRules:
         return path is not None and self._rules.may_leave(path)
 
     def path(self, pointer: str) -> FieldPath | None:
-        """The path that a JSON pointer stands for; None where it could be several with different rules.
+        """The path that a JSON pointer stands for, by the rules: the reading that has one of its own wins.
 
-        A number in it is the place of an element, or the name of a field: the reading that has a rule of its own wins.
+        None where it could be several with different rules.
         """
-        parts = pointer.split("/")[1:]
-        numbers = [number for number, part in enumerate(parts) if part.isdecimal() or part == "[]"]
-        if not parts or len(numbers) > _MOST_NUMBERS:
+        found = {path: self._rules.rule(path) for path in readings(pointer)}
+        if not found:
             return None
-        found: dict[FieldPath, Rule | None] = {}
-        for elements in itertools.product((True, False), repeat=len(numbers)):
-            element = dict(zip(numbers, elements, strict=True))
-            path = tuple(None if element.get(n) else unescape(part) for n, part in enumerate(parts))
-            found[path] = self._rules.rule(path)
         ruled = {path: rule for path, rule in found.items() if rule is not None}
         if not ruled:
             return next(iter(found))
@@ -93,7 +99,7 @@ class JsonRules:
     def _walk(self, value: Any, path: FieldPath) -> Any:
         if isinstance(value, list):
             return self._array(value, path)
-        scalar = _scalar(value) if isinstance(value, dict) else value
+        scalar = scalar_of(value) if isinstance(value, dict) else value
         if isinstance(value, dict) and scalar is None:
             return self._document(value, path)
         if value is None:
@@ -122,12 +128,8 @@ class JsonRules:
 
     def _change(self, path: FieldPath) -> Change:
         if path not in self._changes:
-            self._changes[path] = change(self._rules.decide(path), path, self._rules, self._keys, self._key)
+            self._changes[path] = change(self._rules.decide(path), path, self._rules, self._keys)
         return self._changes[path]
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _written(new: Value, old: Any) -> Any:
@@ -143,42 +145,3 @@ def _written(new: Value, old: Any) -> Any:
         return new
     (kind,) = old
     return {kind: repr(new) if isinstance(new, float) else str(new)}
-
-
-def _date(value: Any) -> Moment:
-    return Moment(int(value["$numberLong"]))
-
-
-def _binary(value: Any) -> Value:
-    data = base64.b64decode(value["base64"], validate=True)
-    # A column has it as text.
-    return str(UUID(bytes=data)) if value["subType"] == "04" and len(data) == 16 else data
-
-
-_SCALARS: dict[str, tuple[type, Callable[[Any], Value]]] = {
-    "$oid": (str, str),
-    "$symbol": (str, str),
-    "$numberInt": (str, int),
-    "$numberLong": (str, int),
-    "$numberDouble": (str, float),
-    "$numberDecimal": (str, Decimal),
-    "$date": (dict, _date),
-    "$binary": (dict, _binary),
-}
-# Of these only the whole can be kept or hashed.
-_OPAQUE = {"$code", "$regularExpression", "$timestamp", "$dbPointer", "$minKey", "$maxKey", "$undefined"}
-
-
-def _scalar(value: dict[str, Any]) -> Value | None:
-    """The value that a wrapper of Extended JSON holds; None: it is a document."""
-    kind = next(iter(value), "")
-    if kind in _OPAQUE and value.keys() <= {kind, "$scope"}:
-        return _dump(value).encode(errors="surrogatepass")
-    if kind not in _SCALARS or len(value) > 1:
-        return None
-    given, read = _SCALARS[kind]
-    inner = value[kind]
-    try:
-        return read(inner) if isinstance(inner, given) else None
-    except (KeyError, TypeError, ValueError, InvalidOperation, binascii.Error):
-        return None

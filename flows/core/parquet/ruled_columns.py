@@ -15,6 +15,8 @@ from flows.core.parquet.paths import FieldPath, unescape
 from flows.core.parquet.schema import COMPANION, FIELD_ID, KIND, PATH, RESERVED, Kind
 
 RULE = b"mongo.rule"
+# Besides those of the engine: of which export a change is.
+_OWN = (*RESERVED, "_export")
 _DIGITS = 38
 
 
@@ -52,7 +54,7 @@ def shape_of(field: pa.Field) -> Shape:
     metadata = field.metadata or {}
     if KIND in metadata and PATH in metadata:
         return _SHAPES.get(metadata[KIND], Shape.VALUE)
-    if field.name in RESERVED:
+    if field.name in _OWN:
         return Shape.OWN
     raise IntegrityError(
         "a column does not say which field of a document it holds",

@@ -129,6 +129,23 @@ class Rule:
         return {}
 
 
+def rule_of_text(text: str, path: FieldPath) -> Rule:
+    """Read `Rule.text` again, as the metadata of a column has it.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    action, *options = text.split(" ")
+    given: dict[str, Any] = dict(part.split("=", 1) for part in options if "=" in part)
+    for name in ("bits", "keep_first", "keep_last", "chars"):
+        if name in given:
+            given[name] = int(given[name]) if given[name].isdecimal() else given[name]
+    if "normalize" in given:
+        given["normalize"] = given["normalize"].split("+")
+    found = _rule(Given({"path": "x", "action": action, **given}, "a column's rule"))
+    return replace(found, path=path)
+
+
 @dataclass(frozen=True)
 class NamespaceRules:
     """The rules of one collection.
@@ -180,10 +197,6 @@ class NamespaceRules:
     def domain(self, rule: Rule, path: FieldPath) -> str:
         """The domain of the pseudonyms at a path: where the rule names none, no other field has the same."""
         return f"shared {rule.domain}" if rule.domain else f"field {self.namespace} {path_text(path)}"
-
-    def shares(self, domain: str) -> tuple[Rule, ...]:
-        """The rules whose pseudonyms are of a domain."""
-        return tuple(rule for rule in self.rules if rule.action is Action.HMAC and rule.domain == domain)
 
     def as_json(self) -> dict[str, Any]:
         """As it would be written, in one spelling."""
@@ -250,10 +263,7 @@ class RuleSet:
         Raises:
             ConfigurationError: There are none and that is not allowed, or several patterns match.
         """
-        for rules in self.namespaces:
-            if rules.namespace == namespace:
-                return rules
-        found = [rules for rules in self.namespaces if compile_pattern(rules.namespace).fullmatch(namespace)]
+        found = self._matching(namespace)
         if len(found) > 1:
             raise ConfigurationError(
                 "several patterns of the rules match a collection",
@@ -270,6 +280,20 @@ class RuleSet:
                 namespace=namespace,
             )
         return None
+
+    def shares(self, namespace: str, domain: str) -> tuple[Rule, ...]:
+        """The rules of a collection whose pseudonyms are of a domain."""
+        return tuple(
+            rule
+            for rules in self._matching(namespace)
+            for rule in rules.rules
+            if rule.action is Action.HMAC and rule.domain == domain
+        )
+
+    def _matching(self, namespace: str) -> list[NamespaceRules]:
+        """Its own rules, else those of all patterns that match."""
+        own = [rules for rules in self.namespaces if rules.namespace == namespace]
+        return own or [rules for rules in self.namespaces if compile_pattern(rules.namespace).fullmatch(namespace)]
 
 
 def _namespace(name: str, given: Given) -> NamespaceRules:
