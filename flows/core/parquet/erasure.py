@@ -1,116 +1,27 @@
 """Finding the rows of one person in tables of an export.
 
-A person is found by values, such as a customer number, in fields that are named, or in all fields whose pseudonyms are
-of one domain. Columns say themselves what a rule has made of them, so an old file is read by the rules that it was
-written with; the keys are asked all. What of a person has no column of its own, in JSON and in `_extra`, is found too.
+Columns say themselves what a rule has made of them, so an old file is read by the rules that it was written with. What
+of a person has no column of its own, in JSON and in `_extra`, is found too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.core.errors import ConfigurationError
 from flows.core.parquet.actions import as_bytes
 from flows.core.parquet.json_rules import readings
 from flows.core.parquet.json_values import scalars_at
-from flows.core.parquet.paths import FieldPath, parse_path, path_text
-from flows.core.parquet.pseudonyms import Keys
+from flows.core.parquet.paths import FieldPath
 from flows.core.parquet.ruled_columns import RULE, Shape, kind_of, name_of, shape_of, values_of, walk
-from flows.core.parquet.rules import Action, NamespaceRules, Rule, RuleSet, rule_of_text
-from flows.core.selection import compile_pattern
+from flows.core.parquet.rules import Action, rule_of_text
+from flows.core.parquet.sought import Sought
 
 ID = "_id"
 _Has = Callable[[str], bool]
-
-
-@dataclass(frozen=True)
-class Sought:
-    """Who is sought, and where.
-
-    Attributes:
-        values: What fields hold for the person, as text; numbers as digits. Not shown anywhere.
-        fields: Paths of fields, by pattern of the namespaces that have them.
-        domain: Of pseudonyms; empty: only the fields.
-        keys: That pseudonyms may have been made with.
-        rules: That apply now: they say of what is in JSON which fields are of the domain. None: none do.
-    """
-
-    values: tuple[str, ...] = field(repr=False)
-    fields: Mapping[str, tuple[str, ...]]
-    domain: str = ""
-    keys: Keys = field(default_factory=Keys)
-    rules: RuleSet | None = None
-
-    def check(self) -> None:
-        """Refuse what finds nobody.
-
-        Raises:
-            ConfigurationError: There is no value or no field, a path or pattern is none, or a domain has no keys.
-        """
-        if not self.values or not (self.fields or self.domain):
-            raise ConfigurationError(
-                "nobody could be found by this",
-                hint="Give values of the person, and fields to look into or the domain of their pseudonyms.",
-                values=len(self.values),
-                fields=dict(self.fields),
-                domain=self.domain,
-            )
-        for pattern, paths in self.fields.items():
-            compile_pattern(pattern)
-            for text in paths:
-                if parse_path(text, at=f"fields.{pattern}")[1]:
-                    raise ConfigurationError(
-                        "a person is found by single fields", hint="Name each of them.", at=pattern, got=text
-                    )
-        if self.domain and not self.keys.ids:
-            raise ConfigurationError(
-                "pseudonyms cannot be found without the key that made them",
-                hint="Name the MongoDB Export Rules block that has the keys.",
-                domain=self.domain,
-            )
-
-    @cached_property
-    def clear(self) -> frozenset[bytes]:
-        """The values as a column without a rule has them."""
-        return frozenset(value.encode() for value in self.values)
-
-    def paths(self, namespace: str) -> tuple[FieldPath, ...]:
-        """The fields that were named for a namespace."""
-        return tuple(
-            parse_path(text, at=pattern)[0]
-            for pattern, texts in self.fields.items()
-            if compile_pattern(pattern).fullmatch(namespace)
-            for text in texts
-        )
-
-    def wanted(self, rule: Rule | None, path: FieldPath, namespace: str) -> frozenset[bytes]:
-        """The values as a field has them after a rule; None: without one.
-
-        Raises:
-            ConfigurationError: After this rule people cannot be told apart.
-        """
-        if rule is None or rule.action is Action.KEEP:
-            return self.clear
-        if rule.action is not Action.HMAC:
-            raise ConfigurationError(
-                "people cannot be found by a field of which the rules left too little",
-                hint="Name a field that is kept, or one with pseudonyms.",
-                namespace=namespace,
-                path=path_text(path),
-                rule=rule.text,
-            )
-        domain = NamespaceRules(namespace).domain(rule, path)
-        return frozenset(
-            self.keys.pseudonyms(domain, key).of(as_bytes(value, rule.normalize), rule.bits).encode()
-            for key in self.keys.ids
-            for value in self.values
-        )
 
 
 def targets(schema: pa.Schema, namespace: str, sought: Sought) -> dict[FieldPath, frozenset[bytes]]:
@@ -144,7 +55,7 @@ def rows_of(table: pa.Table, wanted: Mapping[FieldPath, frozenset[bytes]]) -> pa
         table: As a file has it.
         wanted: As `targets` gives it.
     """
-    rows = pa.array(range(table.num_rows), pa.int64())
+    rows = row_numbers(table)
     found = [
         hits
         for column, array in columns_of(table)
@@ -152,6 +63,11 @@ def rows_of(table: pa.Table, wanted: Mapping[FieldPath, frozenset[bytes]]) -> pa
         for hits in _hits(column, array, (), rows, wanted)
     ]
     return pc.is_in(rows, value_set=pa.concat_arrays(found) if found else rows[:0])
+
+
+def row_numbers(table: pa.Table) -> pa.Array:
+    """The numbers of its rows, from 0."""
+    return pa.array(range(table.num_rows), pa.int64())
 
 
 def columns_of(table: pa.Table) -> Iterator[tuple[pa.Field, pa.Array]]:

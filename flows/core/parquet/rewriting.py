@@ -26,7 +26,7 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # it raises either for damaged bytes
         raise IntegrityError(
             "a file of an export cannot be read as Parquet",
             hint="Its bytes are those that were stored: export the collection again in full.",
@@ -50,7 +50,7 @@ def rewrite(
         path: The file.
         folder: Where to; it is made.
         goes: Says of each row of a table whether it goes.
-        progress: Called with the number of rows of each group; what it raises stops.
+        progress: Called after each group, with 0 bytes; what it raises stops.
 
     Returns:
         How many rows have gone, and the new file: None where none did, or where no row is left.
@@ -68,7 +68,7 @@ def rewrite(
                 mask = goes(table)
                 gone += pc.sum(mask).as_py() or 0
                 writer.write(table.filter(pc.invert(mask)))
-                progress(table.num_rows)
+                progress(0)
             written = writer.finish()
     if not gone:
         for one in written:

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.core.parquet.actions import as_bytes
-from flows.core.parquet.erasure import columns_of
+from flows.core.parquet.erasure import columns_of, row_numbers
 from flows.core.parquet.paths import FieldPath, path_text
 from flows.core.parquet.ruled_columns import Shape, kind_of, name_of, shape_of, values_of
 
 # A shorter text is in everything; it is sought as the whole of a value alone.
 _LEAST = 6
+_OF_ROWS = (Shape.OWN, Shape.EXTRA, Shape.NULLS)
 
 
 def holds(data: bytes, needles: frozenset[bytes]) -> bool:
@@ -30,42 +31,54 @@ def traces(table: pa.Table, needles: frozenset[bytes]) -> Counter[str]:
         needles: What is sought.
     """
     found: Counter[str] = Counter()
-    for column, array in columns_of(table):
-        shape = shape_of(column)
-        if shape in (Shape.OWN, Shape.EXTRA, Shape.NULLS):
-            values = array.flatten() if shape is Shape.NULLS else array
-            found[column.name] += _count(values, [_in_text(text, needles) for text in _texts(values)])
-            continue
-        for path, part, values in _leaves(column, array, ()):
-            if shape_of(part) is Shape.VALUE:
-                encoded = values.dictionary_encode()
-                hits = [_in_text(as_bytes(value), needles) for value in values_of(encoded.dictionary, kind_of(part))]
-            else:
-                hits = [_in_text(text, needles) for text in _texts(values)]
-            found[path_text(path)] += _count(values, hits)
+    for name, hits in _hits(table, needles):
+        found[name] += len(hits)
     return +found
 
 
-def _texts(values: pa.Array) -> list[bytes]:
-    return [str(text).encode() for text in values.dictionary_encode().dictionary.to_pylist()]
+def rows_with(table: pa.Table, needles: frozenset[bytes]) -> pa.Array:
+    """In which rows one of some texts stands, in whatever column: a boolean for each."""
+    found = [hits for _, hits in _hits(table, needles)]
+    rows = row_numbers(table)
+    return pc.is_in(rows, value_set=pa.concat_arrays(found) if found else rows[:0])
 
 
-def _in_text(text: bytes, needles: frozenset[bytes]) -> bool:
-    return text in needles or text.strip(b'"') in needles or holds(text, needles)
+def _hits(table: pa.Table, needles: frozenset[bytes]) -> Iterator[tuple[str, pa.Array]]:
+    """The name of each column, and for each of its values that is hit the number of the row."""
+    rows = row_numbers(table)
+    for column, array in columns_of(table):
+        shape = shape_of(column)
+        if shape is Shape.NULLS:
+            yield column.name, _where(array.flatten(), None, needles, rows.take(pc.list_parent_indices(array)))
+        elif shape in _OF_ROWS:
+            yield column.name, _where(array, None, needles, rows)
+        else:
+            for path, part, values, of in _leaves(column, array, (), rows):
+                yield path_text(path), _where(values, part, needles, of)
 
 
-def _count(values: pa.Array, hits: list[bool]) -> int:
-    """How many values are one of those that were hit."""
-    return int(pc.sum(pa.array(hits, pa.bool_()).take(values.dictionary_encode().indices)).as_py() or 0)
+def _where(values: pa.Array, field: pa.Field | None, needles: frozenset[bytes], rows: pa.Array) -> pa.Array:
+    encoded = values.dictionary_encode()
+    if field is not None and shape_of(field) is Shape.VALUE:
+        texts = [as_bytes(value) for value in values_of(encoded.dictionary, kind_of(field))]
+    else:
+        texts = [str(text).encode() for text in encoded.dictionary.to_pylist()]
+    hits = pa.array(
+        [text in needles or text.strip(b'"') in needles or holds(text, needles) for text in texts], pa.bool_()
+    )
+    return rows.filter(pc.fill_null(hits.take(encoded.indices), False))
 
 
-def _leaves(field: pa.Field, array: pa.Array, above: FieldPath) -> Iterator[tuple[FieldPath, pa.Field, pa.Array]]:
+def _leaves(
+    field: pa.Field, array: pa.Array, above: FieldPath, rows: pa.Array
+) -> Iterator[tuple[FieldPath, pa.Field, pa.Array, pa.Array]]:
     path = above or (name_of(field),)
     match shape_of(field):
         case Shape.DOCUMENT:
             for child, part in zip(field.type, array.flatten(), strict=True):
-                yield from _leaves(child, part, (*path, name_of(child)))
+                yield from _leaves(child, part, (*path, name_of(child)), rows)
         case Shape.ARRAY:
-            yield from _leaves(field.type.value_field, array.flatten(), (*path, None))
+            inner = rows.take(pc.list_parent_indices(array))
+            yield from _leaves(field.type.value_field, array.flatten(), (*path, None), inner)
         case _:
-            yield path, field, array
+            yield path, field, array, rows
