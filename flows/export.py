@@ -33,7 +33,7 @@ def export(
     databases: list[str] | None = None,
     include: list[str] | None = None,
     exclude: list[str] | None = None,
-    target: str = "exports",
+    to: str = "exports",
     dataset: str = "",
     partition: dict[str, str] | None = None,
     bloom: dict[str, str] | None = None,
@@ -57,8 +57,8 @@ def export(
         databases: Databases to export; none means all but MongoDB's own.
         include: Patterns `database.collection` with `*`; only collections that match one are exported.
         exclude: Patterns of collections to leave out; they win over `include`.
-        target: Name of the MongoDB Backup Store block to write to: best a bucket, or a prefix, of its own.
-        dataset: Name of the data set in the target that gets the export; empty: that of the plan.
+        to: Name of the MongoDB Backup Store block to write to: best a bucket, or a prefix, of its own.
+        dataset: Name of the data set there that gets the export; empty: that of the plan.
         partition: Collections that get a folder for each month of one of their dates, with that field:
             `{"mpg.invoices": "issuedAt"}`; `issuedAt by year` or `by day` too. For collections above 50 GB.
         bloom: Collections with the columns to find single values in quickly, separated by commas:
@@ -80,7 +80,7 @@ def export(
     check_runner(runner)
     wishes = check_wishes(level, partition or {}, bloom or {}, engine)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
-    to = load_block(BackupStore, target)
+    target = load_block(BackupStore, to)
     read = load_block(MongoDBSource, source) if source else load_block(BackupStore, store)
     keys = load_identities(identities)
     started = datetime.now(UTC)
@@ -91,5 +91,5 @@ def export(
         else:
             origin = stored_origin(read, plan, backup, before, keys)
         name_run(f"export {dataset or plan} {origin.facts.backup or 'live'}")
-        job = ExportJob(run.id, dataset or plan, backup_id(started), to, origin, engine, runner)
+        job = ExportJob(run.id, dataset or plan, backup_id(started), target, origin, engine, runner)
         return carry_out(run, job, selection, wishes, Manner(units_in_flight, dry_run), started=started)

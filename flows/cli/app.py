@@ -46,6 +46,7 @@ for verb, group, text in (
     ("prune", _STORE, "Remove what retention no longer keeps, or show what that would be."),
     ("hold", _STORE, "Keep a backup whatever retention says, or let it go again."),
     ("copy", _STORE, "Bring backups from one store to another."),
+    ("export", _STORE, "Write a backup as Parquet files, for analytics."),
     ("probe", _STORE, "Find out what a store can do."),
     ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
     ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),

@@ -12,6 +12,7 @@ from prefect import Flow
 from flows import backup as backup_module
 from flows import copy_backup as copy_module
 from flows import drill as drill_module
+from flows import export as export_module
 from flows import hold as hold_module
 from flows import inventory as inventory_module
 from flows import preflight as preflight_module
@@ -47,6 +48,7 @@ VERBS = {
     "prune": Verb(prune_module.prune),
     "hold": Verb(hold_module.hold),
     "copy": Verb(copy_module.copy_backup),
+    "export": Verb(export_module.export),
     "probe": Verb(probe_module.probe),
 }
 
