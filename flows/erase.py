@@ -13,15 +13,8 @@ from flows.core.parquet.erasure_report import ErasureReport, Removal, erasure_pa
 from flows.core.parquet.pseudonyms import Keys
 from flows.core.parquet.sought import Sought
 from flows.tasks.blocks import load_block
-from flows.tasks.erasing import (
-    ErasureJob,
-    erase_from,
-    keep_record,
-    open_dataset,
-    publish_version,
-    remove_unnamed,
-    search,
-)
+from flows.tasks.dataset_versions import open_dataset, publish_version, remove_unnamed
+from flows.tasks.erasing import ErasureJob, erase_from, keep_record, search
 from flows.tasks.lock import hold_dataset
 from flows.tasks.publish import publish_page, started_by
 from flows.tasks.run import open_run, shown_progress
