@@ -32,7 +32,7 @@ from flows.storage.store import ObjectStore, Progress
 
 logger = logging.getLogger(__name__)
 
-_TABLES = (FileRole.ROWS, FileRole.CHANGES)
+_TABLES = (FileRole.ROWS, FileRole.CHANGES, FileRole.IDENTITIES)
 _Goes = Callable[[pa.Table], pa.Array]
 
 
@@ -88,13 +88,13 @@ def erase_namespace(
             made = local_file(written.path, "", file.role, written.rows) if written is not None else None
         if gone:
             new = None if dry_run or made is None else _stored(store, file, made, dataset.version + 1, progress)
-            erased.append(ErasedFile(file.key, file.rows, gone, new))
+            erased.append(ErasedFile(file.key, file.role, file.rows, gone, new))
         for left in (*folder.glob("new/*"), *folder.glob("new")):
             left.rmdir() if left.is_dir() else left.unlink()
     return ErasedNamespace(
         namespace,
         tuple(sorted(hunt.fields)),
-        sum(file.rows for file in files),
+        sum(file.rows for file in files if file.role is not FileRole.IDENTITIES),
         tuple(erased),
         frozenset(hunt.needles),
     )

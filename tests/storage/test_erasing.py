@@ -18,6 +18,7 @@ from flows.core.names import Namespace
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.erasure_report import ErasedNamespace, ErasureReport, Proof, Removal, erasure_page, without
 from flows.core.parquet.pseudonyms import Keys, RootKey
+from flows.core.parquet.records import FileRole
 from flows.core.parquet.rules import RuleSet
 from flows.core.parquet.sought import Sought
 from flows.storage.erasing import erase_namespace, prove
@@ -201,7 +202,7 @@ def test_a_person_goes_by_pseudonyms_and_the_record_says_not_who(tmp_path: Path)
     assert traces_in_bytes(store, pseudonym, ANNA) == []
     (item,) = report.namespaces
     assert item.fields == ("customer.id", "payers[].id")
-    assert [file.gone for file in item.files] == [2, 1]  # rows, and a document among the rejects
+    assert [(file.role, file.gone) for file in item.files] == [(FileRole.ROWS, 2), (FileRole.REJECTS, 1)]
     report.check()
     record, page = report.record().decode(), erasure_page(report)
     for text in (record, page, repr(report)):
@@ -213,12 +214,18 @@ def test_a_person_goes_by_pseudonyms_and_the_record_says_not_who(tmp_path: Path)
 
 def test_a_document_goes_with_all_its_versions_and_the_note_of_its_deletion(tmp_path: Path) -> None:
     store = Store()
-    export_documents(store, tmp_path, {NS: DOCUMENTS}, at=now())
+    export_documents(store, tmp_path, {NS: DOCUMENTS}, at=now(), identities=True)
     changed = [invoice(2, "C-77"), {"_id": 3}, invoice(50, "C-78")]
     ops = {"2": "update", "3": "delete"}
     export_documents(store, tmp_path, {NS: changed}, at=now() + timedelta(days=1), changes=ops)
     report, after = erase(store, tmp_path, clear(ANNA, a="customer.id", b="payers[].id"))
     assert (report.gone, sorted(ids(store, after))) == (4, [1, *range(4, 40), 50])
+    # Nor does the next export of changes know the documents.
+    (left,) = (file for file in after.files if file.role is FileRole.IDENTITIES)
+    assert sorted(pq.read_table(pa.BufferReader(store.get(left.key, limit=left.bytes)))["_id"].to_pylist()) == [
+        1,
+        *range(4, 40),
+    ]
     # A file of which no row is left is not there any more.
     everything = [invoice(60, ANNA)]
     export_documents(store, tmp_path, {NS: everything}, at=now() + timedelta(days=2), changes={})

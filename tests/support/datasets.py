@@ -24,6 +24,7 @@ from flows.core.parquet.parts import FileFormat, PartWriter
 from flows.core.parquet.profile_rules import ruled_profiles
 from flows.core.parquet.pseudonymise import apply, transformed
 from flows.core.parquet.pseudonyms import Keys
+from flows.core.parquet.reading import split
 from flows.core.parquet.records import ExportedNamespace, ExportKind, ExportRecord, FileRole, SchemaRecord
 from flows.core.parquet.rules import RuleSet
 from flows.core.parquet.schema import ExportSchema
@@ -47,6 +48,7 @@ def export_documents(
     partition: str = "",
     changes: Mapping[str, str] | None = None,
     rejects: Mapping[str, list[bytes]] | None = None,
+    identities: bool = False,
 ) -> Dataset:
     """One more export into the data set; gives its new version.
 
@@ -60,6 +62,7 @@ def export_documents(
         partition: As `Partitioning.parse` takes it.
         changes: Where this is an export of changes: `_op` by the text of `_id`, and `insert` for others.
         rejects: Documents that no row could hold.
+        identities: Whether it leaves what the next export of changes compares with.
     """
     dataset = read_dataset(store, NAME, now=at)
     export = backup_id(at)
@@ -95,6 +98,8 @@ def export_documents(
             )
             for file in files
         ]
+        if identities:
+            brought += _identities(store, folder, table, raw, prefix)
         if rejects and name in rejects:
             path = folder / "rejects.bson"
             path.write_bytes(b"".join(rejects[name]))
@@ -133,6 +138,18 @@ def _files(store: ObjectStore, folder: Path, table: pa.Table, partition: str, ro
     with PartWriter(folder, "part", table.schema, FileFormat(), by) as writer:
         writer.write(table)
         return writer.finish()
+
+
+def _identities(store: ObjectStore, folder: Path, table: pa.Table, raw: bytes, prefix: str) -> list[Any]:
+    ids = [name for name in table.schema.names if name.startswith("_id")]
+    rows = [hashlib.sha256(document).digest() for document in split(raw)]
+    hashes = pa.table({"_key": pa.array(rows, pa.binary()), "_hash": pa.array(rows, pa.binary())})
+    for name in ids:
+        hashes = hashes.append_column(table.schema.field(name), table[name])
+    path = folder / "identities.parquet"
+    pq.write_table(hashes, path)
+    file = local_file(path, f"{prefix}identities.parquet", FileRole.IDENTITIES, len(rows))
+    return [store_file(store, file, progress=lambda _: None)]
 
 
 def rows_in(store: ObjectStore, dataset: Dataset, name: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from flows.core.keys import backup_id
 from flows.core.names import Namespace
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.dataset_keys import export_prefix
-from flows.core.parquet.records import DataFile
+from flows.core.parquet.records import DataFile, FileRole
 from flows.core.report import counted, format_bytes, format_count, format_time, markdown_table
 
 FORMAT_VERSION = 1
@@ -24,6 +24,7 @@ class ErasedFile:
     """A file that had rows of the person."""
 
     key: str
+    role: FileRole
     rows: int  # rows of Parquet, or documents of rejects, that it had
     gone: int  # of the person
     new: DataFile | None  # what came in its place; None: no row was left, or this is a dry run
@@ -42,8 +43,8 @@ class ErasedNamespace:
 
     @property
     def gone(self) -> int:
-        """Rows and documents of the person."""
-        return sum(file.gone for file in self.files)
+        """Rows and documents of the person; what is only a hash for comparisons is not counted."""
+        return sum(file.gone for file in self.files if file.role is not FileRole.IDENTITIES)
 
 
 @dataclass(frozen=True, slots=True)

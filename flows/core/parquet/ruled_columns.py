@@ -15,8 +15,8 @@ from flows.core.parquet.paths import FieldPath, unescape
 from flows.core.parquet.schema import COMPANION, FIELD_ID, KIND, PATH, RESERVED, Kind
 
 RULE = b"mongo.rule"
-# Besides those of the engine: of which export a change is.
-_OWN = (*RESERVED, "_export")
+# Besides those of the engine: of which export a change is, and the hashes of identities.
+_OWN = (*RESERVED, "_export", "_key", "_hash")
 _DIGITS = 38
 
 
