@@ -174,4 +174,4 @@ def _null_pointers(plan: SchemaPlan, nulls: Any, rows: int) -> pa.Array:
 
 
 def _pointer(parts: tuple[str, ...], indexes: list[int]) -> str:
-    return "".join(f"{part}{index}" for part, index in zip(parts, indexes, strict=False)) + parts[-1]
+    return "".join(f"{part}{index}" for part, index in zip(parts[:-1], indexes, strict=False)) + parts[-1]

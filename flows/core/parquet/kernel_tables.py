@@ -166,7 +166,7 @@ def profile_plan(root: Node) -> ProfilePlan:
 
 
 def _column_actions(kind: Kind) -> dict[int, int]:
-    return {_NULL: kernel.NOTHING, **_ACTIONS[kind]}
+    return {**_ACTIONS[kind], _NULL: kernel.NOTHING}
 
 
 def _node_actions(node: Node, depth: int) -> dict[int, int]:
