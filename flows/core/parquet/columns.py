@@ -66,6 +66,11 @@ def record_batch(schema: ExportSchema, documents: Sequence[Document]) -> pa.Reco
     return pa.RecordBatch.from_arrays([*arrays, *batch.leftovers(rows)], schema=schema.arrow)
 
 
+def extra_text(values: dict[str, Any]) -> str:
+    """The value of `_extra` for a row: JSON values by their pointers, in order."""
+    return compact(dict(sorted(values.items())))
+
+
 class _Batch:
     """Some documents on their way to columns.
 
@@ -84,7 +89,7 @@ class _Batch:
         return (
             pa.array([sorted(nulls[row]) if row in nulls else () for row in range(rows)], pa.list_(pa.string())),
             pa.array(
-                [compact(dict(sorted(extra[row].items()))) if row in extra else None for row in range(rows)],
+                [extra_text(extra[row]) if row in extra else None for row in range(rows)],
                 pa.string(),
             ),
         )

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from decimal import Context
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,12 +16,14 @@ from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
 
 from flows.core.errors import FormatError
+from flows.core.parquet.decimals import PRECISION
 from flows.core.parquet.schema import EXTRA, NULLS, Column, ExportSchema, Kind
 from flows.core.parquet.values import value_of
 
 _MISSING: Final = object()
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the driver gives dates
 _UUID = 4  # the subtype
+_DIGITS = Context(prec=PRECISION)
 
 
 def documents_of(schema: ExportSchema, table: pa.Table) -> Iterator[dict[str, Any]]:
@@ -94,7 +97,7 @@ _READ: dict[Kind, Any] = {
     Kind.DATE: _date,
     Kind.OBJECT_ID: bson.ObjectId,
     Kind.UUID: lambda text: Binary(UUID(text).bytes, _UUID),
-    Kind.DECIMAL: lambda value: bson.Decimal128(value.normalize()),
+    Kind.DECIMAL: lambda value: bson.Decimal128(_DIGITS.normalize(value)),
     Kind.DECIMAL_TEXT: bson.Decimal128,
     Kind.JSON: value_of,
 }

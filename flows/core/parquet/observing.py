@@ -53,12 +53,18 @@ def observed(namespace: str, documents: bytes) -> Profile:
     found = Profile(namespace)
     with reading.no_collector():
         for batch in reading.batches(documents):
-            values, rejects = reading.decoded(batch)
-            found.documents += len(values)
-            found.rejects += len(rejects)
-            found.root.saw(profile.OBJECT, len(values))
-            _fields(found.root, values, 0)
+            observe(found, batch)
     return found
+
+
+def observe(found: Profile, documents: Sequence[bytes]) -> None:
+    """Add some documents to a profile."""
+    values, rejects = reading.decoded(documents)
+    found.documents += len(values)
+    found.rejects += len(rejects)
+    if values:
+        found.root.saw(profile.OBJECT, len(values))
+    _fields(found.root, values, 0)
 
 
 def is_uuid(value: Binary) -> bool:
@@ -140,10 +146,11 @@ def _decimals(node: Node, values: Sequence[bson.Decimal128]) -> None:
     if odd:
         for low, high in zip(words[::2], words[1::2], strict=True):
             if high in odd:
-                _one_decimal(node, high, low)
+                observe_decimal(node, high, low)
 
 
-def _one_decimal(node: Node, high: int, low: int) -> None:
+def observe_decimal(node: Node, high: int, low: int) -> None:
+    """Note the digits of one decimal, whose type was counted."""
     if is_special(high):
         node.odd += 1
         return

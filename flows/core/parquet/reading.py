@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import bson
 from bson.binary import Binary
@@ -25,6 +25,8 @@ from flows.core.parquet.values import Expression, Pointer, Scoped, Symbol, Undef
 
 Document = dict[str, Any]
 BATCH = 4 << 20  # [bytes] of BSON that are Python values at a time: they take ten times that
+MAX_NESTING = 200  # levels of documents and arrays, as MongoDB has them by default
+UNREADABLE: Final = object()
 _SMALLEST = 5  # [bytes]: a length and a NUL
 
 _OPTIONS: CodecOptions[Document] = CodecOptions(
@@ -106,15 +108,38 @@ def decoded(raw: Sequence[bytes]) -> tuple[list[Document], list[Reject]]:
     return found, rejects
 
 
-def _decode(document: bytes) -> Document:
+def _decode(document: bytes, room: int = MAX_NESTING) -> Document:
     try:
         value: Document = bson.decode(document, _OPTIONS)
         # Wrapped: the driver moves a top-level `_id` to the front. A length, a type and an empty name go before it.
-        if bson.encode({"": value}, codec_options=_OPTIONS)[6:-1] == document:
-            return value
+        if bson.encode({"": value}, codec_options=_OPTIONS)[6:-1] != document:
+            value = decode(document)
     except (bson.errors.BSONError, ValueError, TypeError, OverflowError, RecursionError):
-        pass
-    return decode(document)
+        value = decode(document)
+    # A level has one of these types, and few documents have so many bytes of that value.
+    if document.count(3) + document.count(4) >= room and _nesting(value) > room:
+        raise Undecodable("documents within documents, too many levels of them")
+    return value
+
+
+def _nesting(value: Any) -> int:
+    levels = 0
+    level = [value]
+    while level:
+        levels += 1
+        level = [inner for holder in level for inner in _inside(holder) if type(inner) in _HOLDERS]
+    return levels
+
+
+def _inside(holder: Any) -> Iterable[Any]:
+    if isinstance(holder, bson.DBRef):
+        return holder.as_doc().values()
+    if isinstance(holder, (bson.Code, Scoped)):
+        return (holder.scope,)
+    return holder if isinstance(holder, list) else holder.values()
+
+
+_HOLDERS = (dict, list, bson.DBRef, bson.Code, Scoped)
 
 
 def decode(document: bytes) -> Document:
@@ -127,22 +152,23 @@ def decode(document: bytes) -> Document:
     """
     try:
         value, end = _document(document, 0, len(document))
-    except (struct.error, IndexError, RecursionError, OverflowError, bson.errors.BSONError) as error:
-        raise Undecodable("not BSON") from error
     except UnicodeDecodeError as error:
         raise Undecodable("text that is not UTF-8") from error
+    except RecursionError as error:
+        raise Undecodable("documents within documents, too many levels of them") from error
+    except (struct.error, IndexError, OverflowError, bson.errors.BSONError) as error:
+        raise Undecodable("not BSON") from error
     if end != len(document):
         raise Undecodable("a document ends before its length")
     return value
 
 
-def decode_element(kind: int, value: bytes) -> Any:
-    """Decode the value of one element.
-
-    Raises:
-        Undecodable: As for `decode`.
-    """
-    return decode(_INT32.pack(len(value) + 7) + bytes((kind,)) + b"\0" + value + b"\0")[""]
+def element(kind: int, value: bytes, room: int) -> Any:
+    """Decode the value of one element; `UNREADABLE` if it cannot be or has more levels than there is room for."""
+    try:
+        return _decode(_INT32.pack(len(value) + 7) + bytes((kind,)) + b"\0" + value + b"\0", room)[""]
+    except Undecodable:
+        return UNREADABLE
 
 
 def _document(data: bytes, start: int, limit: int) -> tuple[Document, int]:
