@@ -61,7 +61,9 @@ app.command(
     help_epilogue=f"{_WATCHED}\n\n{_EPILOGUE}",
 )
 app.command("flows.cli.evidence:app", name="evidence", group=_PROOF, help="Prove or report on what drills have left.")
-app.command("flows.cli.keys:keys", name="keys", group=_STORE, help="Make new keys for encryption and signatures.")
+app.command(
+    "flows.cli.keys:keys", name="keys", group=_STORE, help="Make new keys for encryption, signatures, pseudonyms."
+)
 app.register_install_completion_command()
 
 
