@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from deployments.embedded import Mongod, Parts, PrefectServer, S3Server
 from flows.core.errors import BackupError
+from flows.core.report import format_duration
 from flows.mongo.children import MARK
 
 DATABASE = "payments"
 _LOG_LINES = 40  # of a child that failed
+_WIDTH = 80  # of a line with a time at its right
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +105,15 @@ def save_blocks(addresses: Addresses) -> None:
     BackupStore(credentials=keys, bucket=addresses.bucket, endpoint=addresses.endpoint).save("backups", overwrite=True)
     MongoDBSource(connection_string=addresses.mongodb).save("source", overwrite=True)
     MongoDBTarget(connection_string=addresses.mongodb).save("target", overwrite=True)
+
+
+@contextmanager
+def timed(headline: str = "") -> Iterator[list[str]]:
+    """Print the line that the block has appended, with how long the block took at its right."""
+    if headline:
+        print(headline, flush=True)
+    line: list[str] = []
+    begun = time.monotonic()
+    yield line
+    took = format_duration(timedelta(seconds=time.monotonic() - begun))
+    print(f"  {line[0]}".ljust(_WIDTH - len(took)) + took, flush=True)

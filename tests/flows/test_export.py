@@ -152,7 +152,7 @@ def test_nothing_is_lost_of_any_type(mongo_client: Client, stored_zoo: Any, targ
 
 
 def comparable(document: dict[str, Any]) -> str:
-    """Text that is equal where documents are, but for what the format does not keep: order of keys, widths, 1.10, -0."""
+    """Text that is equal where documents are, but for what the format does not keep: order of keys, widths, 1.10."""
     value = json.loads(json_util.dumps(document, json_options=json_util.RELAXED_JSON_OPTIONS))
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     text = re.sub(r'(?<="\$numberDecimal": ")([^"]+)', lambda found: f"{Decimal(found[1]).normalize() + 0:f}", text)

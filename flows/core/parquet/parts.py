@@ -63,7 +63,7 @@ class WrittenFile:
     bytes: int  # [bytes]
     sha256: str
     partition: str  # empty where there are none
-    role: FileRole = FileRole.ROWS
+    role: FileRole
 
 
 class _Open:
@@ -103,11 +103,20 @@ class PartWriter:
         schema: Of all tables.
         form: How files are written.
         partitioning: None for files without partitions.
+        role: Of the files.
     """
 
     def __init__(
-        self, folder: Path, stem: str, schema: pa.Schema, form: FileFormat, partitioning: Partitioning | None = None
+        self,
+        folder: Path,
+        stem: str,
+        schema: pa.Schema,
+        form: FileFormat,
+        partitioning: Partitioning | None = None,
+        *,
+        role: FileRole = FileRole.ROWS,
     ) -> None:
+        self._role = role
         self._folder = folder
         self._stem = stem
         metadata = {f"{METADATA_PREFIX}{name}": value for name, value in form.metadata.items()}
@@ -199,7 +208,7 @@ class PartWriter:
             part.path.unlink(missing_ok=True)
             raise
         name = f"{key_part(partition)}/{path.name}" if partition else path.name
-        self.files.append(WrittenFile(path, name, part.control.rows, size, digest, partition))
+        self.files.append(WrittenFile(path, name, part.control.rows, size, digest, partition, self._role))
 
 
 def read_again(path: Path, schema: pa.Schema, written: Control) -> None:

@@ -18,7 +18,7 @@ from flows.core.parquet.decimals import PRECISION
 
 NULLS, EXTRA = "_nulls", "_extra"
 # Besides the two, what an incremental export adds to a row.
-RESERVED = (NULLS, EXTRA, "_op", "_backup_id", "_cluster_time")
+RESERVED = (NULLS, EXTRA, "_op", "_export")
 FORMAT = 1
 
 PATH, KIND, COMPANION = b"mongo.path", b"mongo.kind", b"json-of-misfits"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,12 +18,15 @@ from flows.core.archive import ArchiveReader, Batch
 from flows.core.compress import Readable
 from flows.core.errors import IntegrityError
 from flows.core.names import Namespace
+from flows.core.parquet.changes import KEY, IdentityForm, Selection, fingerprints, id_documents
 from flows.core.parquet.engine import Engine
 from flows.core.parquet.partitions import Partitioning
 from flows.core.parquet.parts import FileFormat, PartWriter, WrittenFile
 from flows.core.parquet.profile import Profile
 from flows.core.parquet.reading import split
+from flows.core.parquet.records import FileRole
 from flows.core.parquet.schema import ExportSchema
+from flows.core.parquet.views import EXPORT, OP
 from flows.core.spool import spool_errors
 from flows.core.tally import Totals
 
@@ -93,6 +96,7 @@ class Columns:
     form: FileFormat
     partitioning: Partitioning | None = None
     transform: Transform | None = None
+    identities: IdentityForm | None = None  # what the next export of changes needs; None: there will be none
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,21 +236,27 @@ def write_unit(
         for documents in batches_of(stream, expected, frozenset(columns)):
             namespace = documents.namespace
             if namespace not in sinks:
-                sinks[namespace] = _Sink(columns[namespace], folder / f"{stem}-{len(sinks)}", stem)
-                stack.enter_context(sinks[namespace].writer)
+                sink = _Sink(columns[namespace], folder / f"{stem}-{len(sinks)}", stem)
+                sinks[namespace] = stack.enter_context(sink)
             sinks[namespace].write(engine, documents, select)
             progress(len(documents.starts), len(documents.buffer))
         return {namespace: sink.finish() for namespace, sink in sinks.items()}
 
 
-class _Sink:
+class _Sink(ExitStack):
     """Where the rows of one namespace go."""
 
     def __init__(self, columns: Columns, folder: Path, stem: str) -> None:
+        super().__init__()
         with spool_errors(folder):
             folder.mkdir(mode=0o700)
-        self.writer = PartWriter(folder, stem, columns.arrow, columns.form, columns.partitioning)
         self._columns = columns
+        self._rows = self.enter_context(PartWriter(folder, stem, columns.arrow, columns.form, columns.partitioning))
+        self._identities: PartWriter | None = None
+        if columns.identities is not None:
+            form = replace(columns.form, bloom=(), statistics=(KEY,))
+            writer = PartWriter(folder, f"identities-{stem}", columns.identities.schema, form, role=FileRole.IDENTITIES)
+            self._identities = self.enter_context(writer)
         self._rejects = folder / f"{stem}.rejects.bson"
         self._documents = 0
         self._rejected = 0
@@ -254,22 +264,67 @@ class _Sink:
     def write(self, engine: Engine, documents: Documents, select: Select | None) -> None:
         """Convert documents and pass them on."""
         self._documents += len(documents.starts)
+        if self._identities is not None:
+            self._identities.write(self._identify(engine, documents))
         chosen = select(documents) if select is not None else Selected(documents.buffer)
         if not chosen.buffer:
             return
         converted = engine.convert(self._columns.schema, chosen.buffer)
-        table = converted.table
-        if self._columns.transform is not None:
-            table = self._columns.transform(table)
-        elif converted.rejects:
+        table = self._ruled(converted.table)
+        if self._columns.transform is None and converted.rejects:
             with spool_errors(self._rejects), self._rejects.open("ab") as file:
                 file.writelines(reject.document for reject in converted.rejects)
         self._rejected += len(converted.rejects)
         for field, values in chosen.columns([reject.document for reject in converted.rejects], table.num_rows):
             table = table.append_column(field, values)
-        self.writer.write(table)
+        self._rows.write(table)
+
+    def _ruled(self, table: pa.Table) -> pa.Table:
+        return table if self._columns.transform is None else self._columns.transform(table)
+
+    def _identify(self, engine: Engine, documents: Documents) -> pa.Table:
+        """Hashes and `_id` of all documents, as the rows have it."""
+        form = self._columns.identities
+        assert form is not None  # noqa: S101 - the caller has looked
+        table = fingerprints(documents.each(), form.secret)
+        ids = self._ruled(engine.convert(self._columns.schema, id_documents(documents.each())).table)
+        for name in form.columns:
+            table = table.append_column(form.schema.field(name), ids[name])
+        return table
 
     def finish(self) -> WrittenNamespace:
         """Close all files."""
         rejects = self._rejects if self._rejects.exists() else None
-        return WrittenNamespace(self.writer.finish(), self._documents, self._rejected, rejects)
+        files = self._rows.finish() + (self._identities.finish() if self._identities is not None else ())
+        return WrittenNamespace(files, self._documents, self._rejected, rejects)
+
+
+class Selector:
+    """Gives those documents of a unit that have changed, with what has become of each.
+
+    Args:
+        selections: Of each namespace that is exported by its changes; of others all are given.
+        export: Id of this export.
+    """
+
+    def __init__(self, selections: Mapping[Namespace, Selection], export: str) -> None:
+        self._selections = selections
+        self._export = export
+        self._seen = dict.fromkeys(selections, 0)  # documents
+        self._used = dict.fromkeys(selections, 0)  # entries of the selection
+
+    def __call__(self, documents: Documents) -> Selected:
+        """Those of the next documents; they come in the order of the archive."""
+        namespace = documents.namespace
+        if namespace not in self._selections:
+            return Selected(documents.buffer)
+        selection, first, used = self._selections[namespace], self._seen[namespace], self._used[namespace]
+        self._seen[namespace] = last = first + len(documents.starts)
+        edges = [*documents.starts, len(documents.buffer)]
+        chosen = []
+        while used + len(chosen) < len(selection.rows) and (row := selection.rows[used + len(chosen)]) < last:
+            chosen.append(documents.buffer[edges[row - first] : edges[row - first + 1]])
+        self._used[namespace] = used + len(chosen)
+        ops = selection.ops[used : used + len(chosen)]
+        fields = (pa.field(OP, pa.string()), pa.field(EXPORT, pa.string()))
+        return Selected(b"".join(chosen), fields, (ops, (self._export,) * len(ops)))
