@@ -47,6 +47,7 @@ for verb, group, text in (
     ("hold", _STORE, "Keep a backup whatever retention says, or let it go again."),
     ("copy", _STORE, "Bring backups from one store to another."),
     ("export", _STORE, "Write a backup as Parquet files, for analytics."),
+    ("compact-exports", _STORE, "Write exports of changes anew as a whole one."),
     ("probe", _STORE, "Find out what a store can do."),
     ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
     ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),
