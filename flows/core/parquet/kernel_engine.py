@@ -44,8 +44,8 @@ _NAMES = {
     0x11: "timestamp",
     0x12: profile.LONG,
     0x13: profile.DECIMAL,
-    0x7F: "minKey",
-    0xFF: "maxKey",
+    0x7F: "maxKey",
+    0xFF: "minKey",
     kernel.UUID: "uuid",
 }
 
