@@ -23,7 +23,7 @@ from flows.tasks.settings import ExportRetention, Overlap
 def prune_exports(
     dataset: str = "default",
     store: str = "exports",
-    retention: ExportRetention = ExportRetention(),  # noqa: B008 - Prefect shows it as the default of the form
+    keep: ExportRetention = ExportRetention(),  # noqa: B008 - Prefect shows it as the default of the form
     dry_run: bool = True,
     overlap: Overlap = Overlap.WAIT,
 ) -> PrunedExports:
@@ -33,7 +33,7 @@ def prune_exports(
     Args:
         dataset: Name of the data set.
         store: Name of the MongoDB Backup Store block that holds the data set.
-        retention: How long partitions and exports are kept, and how many exports are never removed.
+        keep: How long partitions and exports are kept, and how many exports are never removed.
         dry_run: Only show what would be removed. Turn it off to remove.
         overlap: While another run works on this data set: `wait` for its end, or `refuse` to run.
 
@@ -41,13 +41,13 @@ def prune_exports(
         The decision for every export and partition with its reasons, and what was removed.
     """
     check_plan_name(dataset)
-    retention.policy()
+    keep.policy()
     send_logs()
     block = load_block(BackupStore, store)
     now = datetime.now(UTC)
     with hold_dataset(dataset, overlap):
         before = open_dataset(block, dataset, now=now)
-        plan = plan_retention(before, retention, now=now)
+        plan = plan_retention(before, keep, now=now)
         removal = Removal()
         if not dry_run:
             if plan.after is not before:

@@ -47,6 +47,8 @@ for verb, group, text in (
     ("hold", _STORE, "Keep a backup whatever retention says, or let it go again."),
     ("copy", _STORE, "Bring backups from one store to another."),
     ("export", _STORE, "Write a backup as Parquet files, for analytics."),
+    ("prune-exports", _STORE, "Remove exports that retention no longer keeps, or show which."),
+    ("erase", _STORE, "Remove one person from all files of an export, with proof."),
     ("probe", _STORE, "Find out what a store can do."),
     ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
     ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),
