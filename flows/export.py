@@ -13,8 +13,8 @@ from flows.core.restore_plan import check_before
 from flows.core.selection import Selection
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.export_job import EngineChoice, ExportJob, Runner, check_runner
-from flows.tasks.export_origin import Origin
-from flows.tasks.export_run import Manner, carry_out, check_wishes, live_origin, stored_origin
+from flows.tasks.export_origin import Origin, live_origin, stored_origin
+from flows.tasks.export_run import Manner, carry_out, check_manner, check_wishes, load_ruling
 from flows.tasks.lock import hold_dataset
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run
@@ -33,8 +33,11 @@ def export(
     databases: list[str] | None = None,
     include: list[str] | None = None,
     exclude: list[str] | None = None,
-    to: str = "exports",
+    target: str = "exports",
     dataset: str = "",
+    rules: str | None = None,
+    incremental: bool = False,
+    full_every: int = 30,
     partition: dict[str, str] | None = None,
     bloom: dict[str, str] | None = None,
     level: int = 3,
@@ -57,8 +60,13 @@ def export(
         databases: Databases to export; none means all but MongoDB's own.
         include: Patterns `database.collection` with `*`; only collections that match one are exported.
         exclude: Patterns of collections to leave out; they win over `include`.
-        to: Name of the MongoDB Backup Store block to write to: best a bucket, or a prefix, of its own.
+        target: Name of the MongoDB Backup Store block to write to: best a bucket, or a prefix, of its own.
         dataset: Name of the data set there that gets the export; empty: that of the plan.
+        rules: Name of the MongoDB Export Rules block: what of personal data leaves, and in which form. Without it
+            everything leaves as it is.
+        incremental: Write only what is new, changed or gone since the last export, where that one was made so too; the
+            first is a whole one. Documents are compared, so no field has to say when they changed.
+        full_every: With `incremental`, so many exports from one whole export to the next; 0: never another.
         partition: Collections that get a folder for each month of one of their dates, with that field:
             `{"mpg.invoices": "issuedAt"}`; `issuedAt by year` or `by day` too. For collections above 50 GB.
         bloom: Collections with the columns to find single values in quickly, separated by commas:
@@ -80,9 +88,9 @@ def export(
     check_runner(runner)
     wishes = check_wishes(level, partition or {}, bloom or {}, engine)
     selection = Selection(tuple(databases or ()), tuple(include or ()), tuple(exclude or ()))
-    target = load_block(BackupStore, to)
+    to = load_block(BackupStore, target)
     read = load_block(MongoDBSource, source) if source else load_block(BackupStore, store)
-    keys = load_identities(identities)
+    keys, ruling = load_identities(identities), load_ruling(rules)
     started = datetime.now(UTC)
     with open_run() as run, hold_dataset(dataset or plan):
         origin: Origin
@@ -91,5 +99,7 @@ def export(
         else:
             origin = stored_origin(read, plan, backup, before, keys)
         name_run(f"export {dataset or plan} {origin.facts.backup or 'live'}")
-        job = ExportJob(run.id, dataset or plan, backup_id(started), target, origin, engine, runner)
-        return carry_out(run, job, selection, wishes, Manner(units_in_flight, dry_run), started=started)
+        job = ExportJob(run.id, dataset or plan, backup_id(started), to, origin, engine, runner)
+        manner = Manner(units_in_flight, incremental, full_every, dry_run)
+        check_manner(job, manner)
+        return carry_out(run, job, selection, wishes, manner, ruling=ruling, started=started)

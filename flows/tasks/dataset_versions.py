@@ -33,13 +33,15 @@ def open_dataset(target: BackupStore, dataset: str, *, now: datetime) -> Dataset
 
 
 @stage(name="publish-version", task_run_name="publish version {dataset.version} of {dataset.name}")
-def publish_version(target: BackupStore, dataset: Dataset) -> None:
-    """Make a version of a data set exist that has other files in place of some, or fewer."""
+def publish_version(target: BackupStore, dataset: Dataset) -> str:
+    """Make a version of a data set exist; returns the SQL of its views."""
     from flows.storage.removing import views_of  # noqa: PLC0415 - Arrow takes long to load
 
     store = target.open()
-    exports.publish(store, dataset, views_of(store, dataset))
+    views = views_of(store, dataset)
+    exports.publish(store, dataset, views)
     logger.info("published version %d of the data set %s: %s", dataset.version, dataset.name, dataset.key)
+    return views
 
 
 @stage(name="remove-unnamed", task_run_name="remove what version {dataset.version} of {dataset.name} does not name")

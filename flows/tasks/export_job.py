@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from prefect import Task
@@ -38,9 +39,30 @@ class Runner(StrEnum):
     RAY = "ray"
 
     @property
+    def shares_spool(self) -> bool:
+        """Whether all units are worked on by this machine."""
+        return self in (Runner.THREADS, Runner.PROCESSES)
+
+    @property
     def is_here(self) -> bool:
         """Whether units are worked on in this process."""
         return self is Runner.THREADS
+
+
+@dataclass(frozen=True)
+class Link:
+    """How a namespace is compared with an earlier export: what its units leave for each other in the spool."""
+
+    folder: Path  # of this namespace
+    secret: bytes = field(repr=False)  # key of the hashes
+
+    def fingerprints(self, unit: int) -> Path:
+        """Of all documents of a unit."""
+        return self.folder / f"fingerprints-{unit:05d}.arrow"
+
+    def selection(self, unit: int) -> Path:
+        """Which documents of a unit have changed; nothing is there where none has."""
+        return self.folder / f"selection-{unit:05d}.arrow"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,17 +13,21 @@ from typing import Protocol
 from blocks import BackupStore, MongoDBSource
 from flows.core.access import Access
 from flows.core.compress import Readable
+from flows.core.encryption import Identities
 from flows.core.keys import backup_time
 from flows.core.manifest import Manifest
 from flows.core.names import Namespace
-from flows.core.parquet.choice import units_of
+from flows.core.parquet.choice import choose, units_of
 from flows.core.report import format_time
+from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB, SegmentPlan
+from flows.core.selection import Selection
 from flows.core.source import ClusterTime, Consistency, Kind
 from flows.core.stored import open_segment
 from flows.core.tally import Totals
 from flows.mongo.dump import dump_segment
-from flows.mongo.planning import SourcePlan
+from flows.mongo.planning import SourcePlan, plan_source
 from flows.storage.transfer import fetch_segment
+from flows.tasks.find import check_access, find_backup
 
 Check = Callable[..., None]  # called between batches; raises to stop
 
@@ -183,3 +188,25 @@ class LiveOrigin:
                 yield OpenedUnit(stream, {entry.namespace: entry.totals for entry in dumped.entries})
         finally:
             path.unlink(missing_ok=True)
+
+
+def stored_origin(
+    store: BackupStore, plan: str, backup: str, before: datetime | None, identities: Identities
+) -> StoredOrigin:
+    """Find a backup, and see that it may be read."""
+    manifest = find_backup(store, plan, backup, before)
+    access = check_access(store, manifest, identities)
+    return StoredOrigin(store, access.opened(manifest), access)
+
+
+def live_origin(source: MongoDBSource, selection: Selection, *, started: datetime) -> LiveOrigin:
+    """Plan how a MongoDB is read: what is not exported is not read either."""
+    with source.open() as opened:
+        planned = plan_source(opened, selection, users=False, segment_bytes=DEFAULT_SEGMENT_MIB * MIB)
+    chosen, _ = choose({info.namespace: info.kind for info in planned.collections}, selection)
+    segments: list[SegmentPlan] = []
+    for segment in planned.segments:
+        parts = tuple(part for part in segment.parts if part.collection.namespace in chosen)
+        if parts:
+            segments.append(SegmentPlan(len(segments), parts))
+    return LiveOrigin(source, dataclasses.replace(planned, segments=tuple(segments)), started)

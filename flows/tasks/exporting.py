@@ -17,14 +17,17 @@ from flows.core.parquet.records import DataFile, FileRole
 from flows.core.report import format_bytes, format_count
 from flows.storage import exports
 from flows.storage.exports import LocalFile
-from flows.tasks.export_job import ExportJob
+from flows.tasks.export_job import ExportJob, Link
 from flows.tasks.export_origin import Unit
 from flows.tasks.options import stage
 
 if TYPE_CHECKING:  # Arrow takes as long to load as all else of a small command, and few commands need it
+    from flows.core.parquet.plan import NamespacePlan
     from flows.core.parquet.unit import Columns, WrittenNamespace
 
 logger = logging.getLogger(__name__)
+
+_EXAMPLES = 1000  # documents that are looked at for examples of values
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +54,71 @@ def read_dataset(job: ExportJob, *, now: datetime, writes: bool) -> tuple[Datase
 
 
 @stage(name="profile", task_run_name="profile {unit.name}")
-def profile(job: ExportJob, unit: Unit, wanted: frozenset[Namespace]) -> dict[Namespace, dict[str, Any]]:
-    """Read a unit, compare it with its manifest, and see what its documents are made of."""
+def profile(
+    job: ExportJob, unit: Unit, wanted: frozenset[Namespace], compared: Mapping[Namespace, Link]
+) -> dict[Namespace, dict[str, Any]]:
+    """Read a unit, compare it with its manifest, and see what its documents are made of.
+
+    Of namespaces that will be `compared` with an earlier export, fingerprints of all documents stay in the spool.
+    """
+    from flows.core.parquet.changes import fingerprints, save_fingerprints  # noqa: PLC0415
     from flows.core.parquet.engine import engine  # noqa: PLC0415
-    from flows.core.parquet.unit import profile_unit  # noqa: PLC0415
+    from flows.core.parquet.unit import Documents, profile_unit  # noqa: PLC0415
+
+    kept: dict[Namespace, list[Any]] = {namespace: [] for namespace in compared}
+
+    def fingerprint(documents: Documents) -> None:
+        if documents.namespace in kept:
+            secret = compared[documents.namespace].secret
+            kept[documents.namespace].append(fingerprints(documents.each(), secret))
 
     with job.spool(unit) as spool, job.origin.open(unit, spool.folder, job.checkpoint()) as opened:
-        found = profile_unit(engine(job.engine.value), opened.stream, opened.expected, wanted, progress=job.counter())
+        found = profile_unit(
+            engine(job.engine.value),
+            opened.stream,
+            opened.expected,
+            wanted,
+            progress=job.counter(),
+            each=fingerprint,
+        )
+    for namespace, tables in kept.items():
+        if tables:
+            save_fingerprints(compared[namespace].fingerprints(unit.index), tables)
     logger.info("profiled %s: %s documents", unit.name, format_count(sum(p.documents for p in found.values())))
     return {namespace: one.as_json() for namespace, one in found.items()}
 
 
-@stage(name="write", task_run_name="write {unit.name}")
-def write(job: ExportJob, unit: Unit, columns: Mapping[Namespace, Columns]) -> dict[Namespace, StoredNamespace]:
-    """Write the documents of a unit as Parquet, read the files again, and bring them into the target."""
+@stage(name="show-rules", task_run_name="show rules on {unit.name}")
+def show_rules(
+    job: ExportJob, unit: Unit, plans: Mapping[Namespace, NamespacePlan]
+) -> dict[Namespace, list[dict[str, str]]]:
+    """Say of every field what the rules make of it, with masked examples from the first documents of a unit."""
     from flows.core.parquet.engine import engine  # noqa: PLC0415
-    from flows.core.parquet.unit import write_unit  # noqa: PLC0415
+    from flows.core.parquet.listing import listed  # noqa: PLC0415
+    from flows.core.parquet.unit import batches_of  # noqa: PLC0415
+
+    found: dict[Namespace, list[dict[str, str]]] = {}
+    with job.spool(unit) as spool, job.origin.open(unit, spool.folder, job.checkpoint()) as opened:
+        for documents in batches_of(opened.stream, opened.expected, frozenset(plans)):
+            rules = plans[documents.namespace].rules
+            if documents.namespace not in found and rules is not None:
+                schema = plans[documents.namespace].columns.schema
+                table = engine(job.engine.value).convert(schema, documents.first(_EXAMPLES)).table
+                found[documents.namespace] = listed(table, rules)
+    return found
+
+
+@stage(name="write", task_run_name="write {unit.name}")
+def write(
+    job: ExportJob, unit: Unit, columns: Mapping[Namespace, Columns], compared: Mapping[Namespace, Link]
+) -> dict[Namespace, StoredNamespace]:
+    """Write the documents of a unit as Parquet, read the files again, and bring them into the target."""
+    from flows.core.parquet.changes import read_selection  # noqa: PLC0415
+    from flows.core.parquet.engine import engine  # noqa: PLC0415
+    from flows.core.parquet.unit import Selector, write_unit  # noqa: PLC0415
 
     stem = f"part-{unit.index:05d}"
+    selections = {namespace: read_selection(link.selection(unit.index)) for namespace, link in compared.items()}
     with job.spool(unit) as spool:
         with job.origin.open(unit, spool.folder, job.checkpoint()) as opened:
             written = write_unit(
@@ -79,6 +129,7 @@ def write(job: ExportJob, unit: Unit, columns: Mapping[Namespace, Columns]) -> d
                 spool.folder,
                 stem,
                 progress=job.counter(),
+                select=Selector(selections, job.export),
             )
         stored = {namespace: _store(job, namespace, one, stem) for namespace, one in written.items()}
     files = [file for one in stored.values() for file in one.files]
@@ -121,13 +172,6 @@ def describe(
         )
         for namespace, text in dictionaries.items()
     }
-
-
-@stage(name="publish", task_run_name="publish version {dataset.version} of {dataset.name}")
-def publish(target: BackupStore, dataset: Dataset, views: str) -> None:
-    """Make the new version of the data set exist."""
-    exports.publish(target.open(), dataset, views)
-    logger.info("published version %d of the data set %s: %s", dataset.version, dataset.name, dataset.key)
 
 
 @stage(name="sweep", task_run_name="sweep data set {dataset.name}")

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
-from prefect_aws import MinIOCredentials
 from pymongo import MongoClient
 
-from blocks import BackupEncryption, BackupIdentities, BackupStore
+from blocks import BackupEncryption, BackupIdentities
 from deployments import embedded
 from flows.backup import backup
 from flows.cli.app import main
@@ -35,7 +34,7 @@ from flows.export import export
 from flows.tasks.export_job import EngineChoice, Runner
 from tests.flows.conftest import store_of_a_module
 from tests.support.exports import Target, ask, invoice, revenue
-from tests.support.fault_proxy import DEAD, DEAD_AFTER, DROP_ANSWER, FaultProxy
+from tests.support.fault_proxy import DEAD, DEAD_AFTER, DROP_ANSWER
 from tests.support.flow_runs import FlowRunRecord, logged, new_second, page, run_flow
 
 Client = MongoClient[dict[str, Any]]
@@ -60,19 +59,6 @@ def back_up_shop(**parameters: Any) -> str:
     with new_second() as made:
         made.append(backup(**{"store": "shop", "databases": [SHOP], "retention": None, **parameters}).backup)
     return made[0]
-
-
-@pytest.fixture
-def target(s3: embedded.S3Server, store_prefix: str) -> Iterator[Target]:
-    with FaultProxy(s3.host, s3.port) as proxy:
-        block = BackupStore(
-            credentials=MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key),
-            bucket=s3.bucket,
-            prefix=store_prefix,
-            endpoint=proxy.url,
-        )
-        block.save("exports", overwrite=True)
-        yield Target(block, proxy, s3.folder / s3.bucket / store_prefix)
 
 
 def run_export(**parameters: Any) -> FlowRunRecord:
@@ -291,7 +277,7 @@ def test_a_dry_run_writes_nothing_and_shows_what_would_come(target: Target) -> N
         ({"bloom": {INVOICES: "nothing"}}, "no such column"),
         ({"include": ["mpg.*"]}, "matches nothing"),
         ({"databases": ["gone"]}, "no such database"),
-        ({"to": "nowhere"}, "no block"),
+        ({"target": "nowhere"}, "no block"),
         ({"runner": Runner.DASK}, "not installed"),
         ({"units_in_flight": 0}, "out of range"),
     ],

@@ -129,6 +129,15 @@ def deleted_rows(gone: pa.Table, schema: pa.Schema, export: str) -> pa.Table:
     )
 
 
+def aligned(old: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Identities of an earlier export with the columns that `_id` has now: a schema only grows."""
+    columns = [
+        old[column.name].cast(column.type) if column.name in old.schema.names else pa.nulls(len(old), column.type)
+        for column in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def with_change_columns(arrow: pa.Schema) -> pa.Schema:
     """What files of changes have: which change it was, and the id of the export that found it."""
     return arrow.append(pa.field(OP, pa.string())).append(pa.field(EXPORT, pa.string()))

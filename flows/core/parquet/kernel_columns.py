@@ -123,9 +123,9 @@ class _Columns:
         if kind is Kind.BINARY:
             return buffers.texts(self.source, slots, values, length, _BINARY_HEADER, 0)
         if kind is Kind.OBJECT_ID:
-            return buffers.hexadecimals(self.source.data, slots, values, length, 0, _OBJECT_ID, False)  # noqa: FBT003
+            return buffers.hexadecimals(self.source.data, slots, values, length, 0, _OBJECT_ID, False)
         if kind is Kind.UUID:
-            return buffers.hexadecimals(self.source.data, slots, values, length, _BINARY_HEADER, _UUID, True)  # noqa: FBT003
+            return buffers.hexadecimals(self.source.data, slots, values, length, _BINARY_HEADER, _UUID, True)
         if kind is Kind.BOOLEAN:
             return (buffers.true_bits(slots, values, length),)
         if kind is Kind.DECIMAL:

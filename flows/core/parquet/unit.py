@@ -50,6 +50,10 @@ class Documents:
         edges = [*self.starts, len(self.buffer)]
         return (self.buffer[begin:end] for begin, end in pairwise(edges))
 
+    def first(self, number: int) -> bytes:
+        """The first so many of them."""
+        return self.buffer if number >= len(self.starts) else self.buffer[: self.starts[number]]
+
 
 @dataclass(frozen=True, slots=True)
 class Selected:
@@ -89,6 +93,8 @@ class Columns:
         form: How files are written.
         partitioning: None for files without partitions.
         transform: The rules for personal data; None: there are none.
+        identities: What the next export of changes needs; None: there will be none.
+        role: Of the files of rows.
     """
 
     schema: ExportSchema
@@ -96,7 +102,8 @@ class Columns:
     form: FileFormat
     partitioning: Partitioning | None = None
     transform: Transform | None = None
-    identities: IdentityForm | None = None  # what the next export of changes needs; None: there will be none
+    identities: IdentityForm | None = None
+    role: FileRole = FileRole.ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +258,9 @@ class _Sink(ExitStack):
         with spool_errors(folder):
             folder.mkdir(mode=0o700)
         self._columns = columns
-        self._rows = self.enter_context(PartWriter(folder, stem, columns.arrow, columns.form, columns.partitioning))
+        self._rows = self.enter_context(
+            PartWriter(folder, stem, columns.arrow, columns.form, columns.partitioning, role=columns.role)
+        )
         self._identities: PartWriter | None = None
         if columns.identities is not None:
             form = replace(columns.form, bloom=(), statistics=(KEY,))
@@ -321,7 +330,7 @@ class Selector:
         selection, first, used = self._selections[namespace], self._seen[namespace], self._used[namespace]
         self._seen[namespace] = last = first + len(documents.starts)
         edges = [*documents.starts, len(documents.buffer)]
-        chosen = []
+        chosen: list[bytes] = []
         while used + len(chosen) < len(selection.rows) and (row := selection.rows[used + len(chosen)]) < last:
             chosen.append(documents.buffer[edges[row - first] : edges[row - first + 1]])
         self._used[namespace] = used + len(chosen)
