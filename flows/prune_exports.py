@@ -22,8 +22,8 @@ from flows.tasks.settings import ExportRetention, Overlap
 @flow(name="prune-exports", flow_run_name="prune exports of {dataset}", persist_result=False)
 def prune_exports(
     dataset: str = "default",
-    target: str = "exports",
-    retention: ExportRetention = ExportRetention(),  # noqa: B008 - Prefect shows it as the default of the form
+    store: str = "exports",
+    keep: ExportRetention = ExportRetention(),  # noqa: B008 - Prefect shows it as the default of the form
     dry_run: bool = True,
     overlap: Overlap = Overlap.WAIT,
 ) -> PrunedExports:
@@ -32,8 +32,8 @@ def prune_exports(
 
     Args:
         dataset: Name of the data set.
-        target: Name of the MongoDB Backup Store block that holds the data set.
-        retention: How long partitions and exports are kept, and how many exports are never removed.
+        store: Name of the MongoDB Backup Store block that holds the data set.
+        keep: How long partitions and exports are kept, and how many exports are never removed.
         dry_run: Only show what would be removed. Turn it off to remove.
         overlap: While another run works on this data set: `wait` for its end, or `refuse` to run.
 
@@ -41,13 +41,13 @@ def prune_exports(
         The decision for every export and partition with its reasons, and what was removed.
     """
     check_plan_name(dataset)
-    retention.policy()
+    keep.policy()
     send_logs()
-    block = load_block(BackupStore, target)
+    block = load_block(BackupStore, store)
     now = datetime.now(UTC)
     with hold_dataset(dataset, overlap):
         before = open_dataset(block, dataset, now=now)
-        plan = plan_retention(before, retention, now=now)
+        plan = plan_retention(before, keep, now=now)
         removal = Removal()
         if not dry_run:
             if plan.after is not before:

@@ -43,6 +43,8 @@ def run_fresh(code: str) -> str:
         "flows.verify",
         "flows.preflight",
         "flows.watch",
+        "flows.erase",
+        "flows.prune_exports",
         "flows.tasks.dump",
     ],
 )

@@ -48,6 +48,8 @@ for verb, group, text in (
     ("copy", _STORE, "Bring backups from one store to another."),
     ("export", _STORE, "Write a backup as Parquet files, for analytics."),
     ("compact-exports", _STORE, "Write exports of changes anew as a whole one."),
+    ("prune-exports", _STORE, "Remove exports that retention no longer keeps, or show which."),
+    ("erase", _STORE, "Remove one person from all files of an export, with proof."),
     ("probe", _STORE, "Find out what a store can do."),
     ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
     ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),

@@ -18,6 +18,8 @@ TYPES = {
     "maintenance": "mongodb-backup-maintenance-window",
     "checks": "mongodb-drill-checks",
     "alarms": "mongodb-backup-alarms",
+    "rules": "mongodb-export-rules",
+    "subject": "mongodb-erasure-subject",
 }
 
 

@@ -43,6 +43,9 @@ _METAVARS = {
     "database": "NAME",
     "documents": "PLACE",
     "limits": "NAME=NUMBER,…",
+    "keep": "RULE=NUMBER,…",
+    "fields": "COLLECTION=FIELD,…",
+    "domain": "NAME",
 }
 
 # What is typed otherwise here than in the form of the UI.
@@ -55,6 +58,8 @@ _HELP = {
     '`{"store": "offsite", "retention": {"days": 30}}`.',
     "limits": "Such as `drill_days=100,oplog_hours=48`. Names: oplog_hours, clock_seconds, deleted_days, drill_days, "
     "verification_days, segment_mib, segments_in_flight.",
+    "keep": "Such as `partition_days=3653,export_days=400`. Rules: partition_days, export_days, at_least.",
+    "fields": "Or in these, by collection: `shop.invoices=customer.id,payer.id`; patterns with `*` will do.",
     "assertions": "More checks, each as JSON like those of the block.",
 }
 

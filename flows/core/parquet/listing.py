@@ -7,9 +7,10 @@ import pyarrow.compute as pc
 
 from flows.core.parquet.paths import FieldPath, path_text
 from flows.core.parquet.pseudonymise import unused
-from flows.core.parquet.ruled_columns import Shape, name_of, shape_of
+from flows.core.parquet.ruled_columns import RULE, Shape, name_of, shape_of, walk
 from flows.core.parquet.rules import Action, Extra, NamespaceRules
 from flows.core.parquet.schema import KIND
+from flows.core.report import markdown_table
 
 _EXAMPLES = 3
 _LONGEST = 40
@@ -42,6 +43,22 @@ def listed(table: pa.Table, rules: NamespaceRules) -> list[dict[str, str]]:
         _row(rules.namespace, where, "no such field", "", "matches nothing", ())
         for where in unused(table.schema, rules)
     ]
+
+
+def ruled_columns_page(schema: pa.Schema) -> str:
+    """What rules have made of columns, as Markdown for the data dictionary; empty where there is nothing to say."""
+    rows = [
+        {"field": f"`{path_text(path)}`", "rule": text, "holds now": field.metadata[KIND].decode()}
+        for path, field in walk(schema)
+        if (text := field.metadata.get(RULE, b"").decode()) not in ("", Action.KEEP.value)
+        and shape_of(field) is Shape.VALUE
+    ]
+    if not rows:
+        return ""
+    return (
+        "\n## Personal data\n\nRules have changed the values of these fields before they left; pseudonyms of one "
+        f"domain are the same for the same value. Fields that rules drop are not listed.\n\n{markdown_table(rows)}\n"
+    )
 
 
 def _rows(field: pa.Field, array: pa.Array, path: FieldPath, rules: NamespaceRules) -> list[dict[str, str]]:

@@ -204,7 +204,8 @@ def _texts(array: pa.Array, function: Callable[[str], str | None]) -> pa.Array:
 
 def _plan(schema: pa.Schema, rules: NamespaceRules) -> list[tuple[int, _Node]]:
     nodes = [(index, node) for index, field in enumerate(schema) if (node := _node(field, (), rules)) is not None]
-    if all(shape_of(node.field) in _OF_ROWS for _, node in nodes):
+    # Of an empty collection there is nothing that could leave, and nothing to refuse.
+    if any(walk(schema)) and all(shape_of(node.field) in _OF_ROWS for _, node in nodes):
         raise ConfigurationError(
             "the rules let no field of the collection leave",
             hint="Leave the collection out of the export, or list the fields that are needed of it.",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from flows.core.errors import ConfigurationError, IntegrityError
 from flows.core.parquet.engine import engine
 from flows.core.parquet.growth import grown
-from flows.core.parquet.listing import listed
+from flows.core.parquet.listing import listed, ruled_columns_page
 from flows.core.parquet.pseudonymise import apply, transformed, unused
 from flows.core.parquet.pseudonyms import Keys
 from flows.core.parquet.rules import NamespaceRules, RuleSet
@@ -195,6 +195,20 @@ def test_a_rule_for_values_before_documents_or_arrays_is_refused() -> None:
 def test_rules_that_let_nothing_leave_are_refused() -> None:
     assert "the rules let no field of the collection leave (namespace='shop.a')" in refused()
     assert "the rules let no field" in refused({"path": "nothing", "action": "keep"})
+
+
+def test_of_an_empty_collection_nothing_is_refused() -> None:
+    table = table_of([{}])
+    assert apply(table, rules_of(), KEYS).schema.names == ["_nulls", "_extra"]
+
+
+def test_the_dictionary_says_what_was_done_to_values() -> None:
+    page = ruled_columns_page(transformed(table_of(DOCUMENTS).schema, rules_of(*RULES)))
+    assert "| `customer.id` | hmac domain=subject bits=128 | text |" in page
+    assert "| `at` | date unit=month | date |" in page
+    assert "rate" not in page
+    assert "name" not in page
+    assert ruled_columns_page(table_of(DOCUMENTS).schema) == ""
 
 
 def test_a_column_that_does_not_say_what_it_holds_is_refused() -> None:
