@@ -122,12 +122,13 @@ def s3_of_module(parts: embedded.Parts) -> Iterator[embedded.S3Server]:
 @pytest.fixture(scope="module")
 def clean_machine(
     parts: embedded.Parts,
+    prefect_database: Path,
     guarded: embedded.Mongod,
     s3_of_module: embedded.S3Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("setup")
-    server = parts.prefect_server()
+    server = parts.prefect_server(database=prefect_database)
     with schemas_made_once(), one_authority(folder):
         yield from _machine(parts, server, guarded, s3_of_module, folder)
     server.kill()
