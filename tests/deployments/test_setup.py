@@ -28,6 +28,8 @@ from pymongo import MongoClient
 from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from deployments.setup.__main__ import main
+from deployments.setup.server import save_pool
+from flows.core.errors import ConfigurationError
 from flows.storage.repository import Repository
 from tests.support.quick_prefect import one_authority, schemas_made_once
 
@@ -231,6 +233,10 @@ def test_the_second_time_nothing_is_changed(machine: Machine) -> None:
     assert "\n0 to create, 0 to change, " in shown
     assert shown.endswith("Nothing to change.\n")
     assert machine.client.read_deployment_by_name("backup/nightly").updated == before
+    # A worker that starts while the set-up runs has made the pool first.
+    save_pool(machine.client, "mongo-backup", "process")
+    with pytest.raises(ConfigurationError, match="the work pool has another type"):
+        save_pool(machine.client, "mongo-backup", "docker")
 
 
 def test_alarms_reach_the_block_that_the_operator_named(machine: Machine, worker: embedded.Process) -> None:
