@@ -62,4 +62,5 @@ def factor(high: int, scale: int) -> int:
     shift = scale + ((high >> 49) & 0x3FFF) - _BIAS
     if high & _LARGE == _LARGE or high & _COEFFICIENT or not 0 <= shift <= _SHORT:
         return 0
-    return -(10**shift) if high >> 63 else 10**shift
+    power: int = 10**shift
+    return -power if high >> 63 else power
