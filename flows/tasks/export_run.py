@@ -134,6 +134,10 @@ def carry_out(
     with progress, runner_of(job.runner, manner.in_flight) as runner:
         work = _Work(run, job, manner, runner, units, ruling, linking)
         plans = work.plan(dataset, known, chosen, wishes)
+        found = tuple(text for plan in plans.values() for text in plan.warnings)
+        for warning in found:
+            logger.warning("%s", warning)
+        warnings += found
         if manner.dry_run:
             done, new, views = tuple(_empty(plan) for plan in plans.values()), dataset, ""
             work.show_rules(plans)

@@ -16,10 +16,11 @@ from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.dataset_keys import schema_key
 from flows.core.parquet.dictionary import data_dictionary
 from flows.core.parquet.growth import SchemaChange, grown
+from flows.core.parquet.listing import ruled_columns_page
 from flows.core.parquet.parts import FileFormat, check_bloom
 from flows.core.parquet.profile import Profile
 from flows.core.parquet.profile_rules import ruled_profiles
-from flows.core.parquet.pseudonymise import apply, transformed
+from flows.core.parquet.pseudonymise import apply, transformed, unused
 from flows.core.parquet.pseudonyms import Keys
 from flows.core.parquet.records import FileRole, SchemaRecord
 from flows.core.parquet.rules import Action, NamespaceRules, RuleSet
@@ -102,7 +103,15 @@ class NamespacePlan:
     @property
     def dictionary(self) -> str:
         """What the columns are, as Markdown."""
-        return data_dictionary(self.schema, self.profile, self.record.first_seen)
+        page = data_dictionary(self.schema, self.profile, self.record.first_seen)
+        return page + ruled_columns_page(self.columns.arrow)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Rules that no field has: a misspelt one lets leave what was to stay."""
+        found = unused(self.columns.schema.arrow, self.rules) if self.rules and self.profile.documents else ()
+        text = f"no field of {self.namespace} is meant by the rules for {', '.join(found)}: look for typing errors"
+        return (text,) if found else ()
 
 
 def plan_namespace(
