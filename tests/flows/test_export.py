@@ -280,6 +280,8 @@ def test_a_dry_run_writes_nothing_and_shows_what_would_come(target: Target) -> N
         ({"target": "nowhere"}, "no block"),
         ({"runner": Runner.DASK}, "not installed"),
         ({"units_in_flight": 0}, "out of range"),
+        ({"source": "source", "backup": "2026-03-06T04-00-00Z"}, "both were named"),
+        ({"full_every": -1}, "negative"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_exported(
