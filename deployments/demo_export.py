@@ -11,7 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pymongo import MongoClient
 
@@ -96,7 +96,6 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
     from flows.export import export  # noqa: PLC0415
 
     save_blocks(addresses)
-    _save_target(addresses)
     with timed("\nBackup: the flow `backup`") as line:
         made = backup(plan=_PLAN, databases=[DATABASE])
         line.append(f"Backup {made.backup}: {format_count(made.documents)} documents")
@@ -126,16 +125,6 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
         return _DIFFERENT
     print("Proof: months, numbers and sums to the last cent are those of MongoDB's own aggregation", flush=True)
     return 0
-
-
-def _save_target(addresses: Addresses) -> None:
-    from prefect_aws import MinIOCredentials  # noqa: PLC0415 - Prefect takes its settings when it is imported
-
-    from blocks import BackupStore  # noqa: PLC0415
-
-    keys = cast(MinIOCredentials, MinIOCredentials.load("backups-keys"))
-    store = BackupStore(credentials=keys, bucket=addresses.bucket, prefix="exports", endpoint=addresses.endpoint)
-    store.save("exports", overwrite=True)
 
 
 def _ask(folder: Path, version: int, target: str) -> list[tuple[datetime, int, Any]]:

@@ -120,10 +120,13 @@ class S3Server(Part):
 class PrefectServer(Part):
     """A Prefect server with a database, leases and results in its own `home`."""
 
-    def __init__(self, parts: Children, name: str) -> None:
+    def __init__(self, parts: Children, name: str, database: Path | None, settings: Mapping[str, str]) -> None:
         super().__init__(parts, name)
         self.home = parts.folder / name
         self.home.mkdir()
+        self._settings = settings
+        if database is not None:
+            shutil.copy(database, self.home / "prefect.db")
 
     @property
     def ui_url(self) -> str:
@@ -148,6 +151,7 @@ class PrefectServer(Part):
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.home / "ui"),
             # Leases in memory are gone after a restart, and Prefect then kills the runs that hold them.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            **self._settings,
         }
 
     def _answers(self) -> bool:
@@ -201,9 +205,16 @@ class Parts(Children):
         """
         return self._started(S3Server(self, self._name("s3"), bucket))
 
-    def prefect_server(self) -> PrefectServer:
-        """Start a Prefect server with an empty database and wait until its API is healthy."""
-        return self._started(PrefectServer(self, self._name("prefect")))
+    def prefect_server(
+        self, *, database: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> PrefectServer:
+        """Start a Prefect server and wait until its API is healthy.
+
+        Args:
+            database: An SQLite database of such a server, which is copied; by default it makes an empty one (seconds).
+            settings: More variables of Prefect for it.
+        """
+        return self._started(PrefectServer(self, self._name("prefect"), database, settings or {}))
 
     def process(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
         """Start any other program; `env` is its whole environment, by default that of this process."""

@@ -93,7 +93,7 @@ def told_by_parent() -> tuple[Addresses, dict[str, Any]]:
 
 
 def save_blocks(addresses: Addresses) -> None:
-    """Save the four blocks that the flows use by default. Needs `PREFECT_API_URL` in the environment."""
+    """Save the five blocks that the flows use by default. Needs `PREFECT_API_URL` in the environment."""
     from prefect_aws import MinIOCredentials  # noqa: PLC0415 - Prefect takes its settings when it is imported
 
     from blocks import BackupStore, MongoDBSource, MongoDBTarget  # noqa: PLC0415
@@ -102,7 +102,9 @@ def save_blocks(addresses: Addresses) -> None:
     keys.save("backups-keys", overwrite=True)
     # Loaded again, so that the store refers to the block instead of holding a copy of its secrets.
     keys = cast(MinIOCredentials, MinIOCredentials.load("backups-keys"))
-    BackupStore(credentials=keys, bucket=addresses.bucket, endpoint=addresses.endpoint).save("backups", overwrite=True)
+    place = {"credentials": keys, "bucket": addresses.bucket, "endpoint": addresses.endpoint}
+    BackupStore(**place).save("backups", overwrite=True)
+    BackupStore(**place, prefix="exports").save("exports", overwrite=True)
     MongoDBSource(connection_string=addresses.mongodb).save("source", overwrite=True)
     MongoDBTarget(connection_string=addresses.mongodb).save("target", overwrite=True)
 

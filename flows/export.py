@@ -14,12 +14,12 @@ from flows.core.selection import Selection
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.export_job import EngineChoice, ExportJob, Runner, check_runner
 from flows.tasks.export_origin import Origin, live_origin, stored_origin
-from flows.tasks.export_run import Manner, carry_out, check_manner, check_wishes, load_ruling
+from flows.tasks.export_run import Manner, carry_out, check_manner, check_source, check_wishes, load_ruling
 from flows.tasks.lock import hold_dataset
 from flows.tasks.options import threads
 from flows.tasks.publish import name_run
 from flows.tasks.run import open_run
-from flows.tasks.settings import MOST_IN_FLIGHT, check_in_flight
+from flows.tasks.settings import MOST_IN_FLIGHT, Overlap, check_in_flight
 
 
 @flow(name="export", flow_run_name="export {plan}", task_runner=threads(MOST_IN_FLIGHT), persist_result=False)
@@ -45,6 +45,7 @@ def export(
     runner: Runner = Runner.THREADS,
     units_in_flight: int = 2,
     dry_run: bool = False,
+    overlap: Overlap = Overlap.WAIT,
 ) -> ExportReport:
     """
     Write a stored backup, or a live MongoDB, as Parquet files into a store of their own, and publish them as a whole.
@@ -77,6 +78,7 @@ def export(
             `dask` or `ray` where these are installed.
         units_in_flight: How many segments of the backup are worked on at a time; bounds disk and memory, at most 16.
         dry_run: Read everything and show what would be written; write nothing.
+        overlap: While another run works on this data set: `wait` for its end, or `refuse` to run.
 
     Returns:
         What was exported, or would be.
@@ -84,6 +86,7 @@ def export(
     check_in_flight(units_in_flight)
     check_plan_name(plan)
     check_before(before, backup)
+    check_source(source, backup, before)
     check_plan_name(dataset or plan)
     check_runner(runner)
     wishes = check_wishes(level, partition or {}, bloom or {}, engine)
@@ -92,7 +95,7 @@ def export(
     read = load_block(MongoDBSource, source) if source else load_block(BackupStore, store)
     keys, ruling = load_identities(identities), load_ruling(rules)
     started = datetime.now(UTC)
-    with open_run() as run, hold_dataset(dataset or plan):
+    with open_run() as run, hold_dataset(dataset or plan, overlap):
         origin: Origin
         if isinstance(read, MongoDBSource):
             origin = live_origin(read, selection, started=started)

@@ -22,6 +22,7 @@ from pymongo import MongoClient
 from deployments import embedded
 from tests.support.browser import NAMES, chromium, find_chromium
 from tests.support.quick import services_read_once
+from tests.support.quick_prefect import empty_database
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +35,14 @@ def _services() -> Iterator[None]:
 def parts() -> Iterator[embedded.Parts]:
     with embedded.parts() as held:
         yield held
+
+
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a new Prefect server may begin with: it would take seconds to make the same."""
+    folder = tmp_path_factory.getbasetemp()
+    # The folder of one of several workers is in that of all.
+    return empty_database(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 @pytest.fixture(scope="session")

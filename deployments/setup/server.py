@@ -11,7 +11,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
@@ -89,9 +89,16 @@ def existing_pool(client: SyncPrefectClient, name: str, kind: str) -> dict[tuple
 
 
 def save_pool(client: SyncPrefectClient, name: str, kind: str) -> None:
-    """Make a work pool."""
+    """Make a work pool; a worker that has started meanwhile may have made it.
+
+    Raises:
+        ConfigurationError: It has made one of another type.
+    """
     template = anyio.run(get_default_base_job_template_for_infrastructure_type, kind)
-    client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template or {}))
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template or {}))
+    except ObjectAlreadyExists:
+        existing_pool(client, name, kind)
 
 
 def automation_thing(automation: Mapping[str, Any]) -> Thing:

@@ -47,6 +47,7 @@ for verb, group, text in (
     ("hold", _STORE, "Keep a backup whatever retention says, or let it go again."),
     ("copy", _STORE, "Bring backups from one store to another."),
     ("export", _STORE, "Write a backup as Parquet files, for analytics."),
+    ("compact-exports", _STORE, "Write exports of changes anew as a whole one."),
     ("prune-exports", _STORE, "Remove exports that retention no longer keeps, or show which."),
     ("erase", _STORE, "Remove one person from all files of an export, with proof."),
     ("probe", _STORE, "Find out what a store can do."),

@@ -10,6 +10,7 @@ from typing import Any
 from prefect import Flow
 
 from flows import backup as backup_module
+from flows import compact_exports as compact_module
 from flows import copy_backup as copy_module
 from flows import drill as drill_module
 from flows import erase as erase_module
@@ -51,6 +52,7 @@ VERBS = {
     "hold": Verb(hold_module.hold),
     "copy": Verb(copy_module.copy_backup),
     "export": Verb(export_module.export),
+    "compact_exports": Verb(compact_module.compact_exports),
     "prune_exports": Verb(prune_exports_module.prune_exports),
     "erase": Verb(erase_module.erase),
     "probe": Verb(probe_module.probe),

@@ -19,7 +19,7 @@ from flows.core.errors import ConfigurationError
 from flows.core.spool import Spool
 from flows.tasks.export_origin import Origin, Unit
 from flows.tasks.options import send_logs, threads
-from flows.tasks.run import current, spool_root
+from flows.tasks.run import Run, current, spool_root
 
 
 class EngineChoice(StrEnum):
@@ -95,10 +95,11 @@ class ExportJob:
 
 
 @contextmanager
-def runner_of(kind: Runner, most: int) -> Iterator[TaskRunner[Any]]:
-    """Start what works on units, for the length of the block.
+def runner_of(run: Run, kind: Runner, most: int) -> Iterator[TaskRunner[Any]]:
+    """Start what works on units, for the length of the block. Where the block raises, units stop at their next batch.
 
     Args:
+        run: The flow run.
         kind: Which.
         most: How many units are worked on at a time.
 
@@ -106,7 +107,12 @@ def runner_of(kind: Runner, most: int) -> Iterator[TaskRunner[Any]]:
         ConfigurationError: It is not installed.
     """
     with _made(kind, most) as runner:
-        yield runner
+        try:
+            yield runner
+        except BaseException:
+            # A cancellation too, of which only this thread hears; the end of the runner waits for the units.
+            run.stop.set()
+            raise
 
 
 def submit(runner: TaskRunner[Any], task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
@@ -18,11 +19,13 @@ from flows.core.names import Namespace
 from flows.core.parquet.assembling import Brought, exported_namespace, with_export
 from flows.core.parquet.choice import choose
 from flows.core.parquet.dataset import Dataset
-from flows.core.parquet.export_report import AddedColumn, ExportReport, export_page
+from flows.core.parquet.dataset_keys import views_key
+from flows.core.parquet.export_report import AddedColumn, ExportReport, cut_text, export_page
 from flows.core.parquet.records import ExportedNamespace, ExportRecord
 from flows.core.selection import Selection
 from flows.core.spool import spool_errors
 from flows.core.version import TOOL_VERSION, versions
+from flows.storage.repository import LATEST
 from flows.tasks.blocks import load_block
 from flows.tasks.comparing import Compared, compare
 from flows.tasks.dataset_versions import publish_version
@@ -75,6 +78,21 @@ def load_ruling(name: str | None) -> Ruling | None:
     from flows.core.parquet.plan import Ruling  # noqa: PLC0415
 
     return Ruling(*load_block(ExportRules, name).open()) if name else None
+
+
+def check_source(source: str | None, backup: str, before: datetime | None) -> None:
+    """Refuse a live MongoDB and a backup at once.
+
+    Raises:
+        ConfigurationError: Both were named.
+    """
+    if source and (backup != LATEST or before is not None):
+        raise ConfigurationError(
+            "an export reads a live MongoDB or a backup, and both were named",
+            hint="Leave `source` out to export the backup; leave `backup` and `before` out to read the live one.",
+            source=source,
+            backup=backup if before is None else before.isoformat(),
+        )
 
 
 def check_manner(job: ExportJob, manner: Manner) -> None:
@@ -131,7 +149,7 @@ def carry_out(
     run.spool.require(sum(sorted(unit.room for unit in units)[-manner.in_flight :]))
     run.expect(2 * sum(unit.work for unit in units), f"export {job.export}")
     progress = shown_progress(run, key=f"progress-export-{job.dataset}", description=f"Export {job.export}")
-    with progress, runner_of(job.runner, manner.in_flight) as runner:
+    with progress, runner_of(run, job.runner, manner.in_flight) as runner:
         work = _Work(run, job, manner, runner, units, ruling, linking)
         plans = work.plan(dataset, known, chosen, wishes)
         found = tuple(text for plan in plans.values() for text in plan.warnings)
@@ -147,6 +165,7 @@ def carry_out(
             new = with_export(dataset, record, [plan.record for plan in plans.values()], written=record.finished)
             views = publish_version(job.target, new)
             warnings += sweep(job.target, new, now=record.finished, grace=_GRACE)
+            tell_of_growth(job, plans)
     report = ExportReport(
         dataset=job.dataset,
         version=new.version,
@@ -166,11 +185,31 @@ def carry_out(
         finished=datetime.now(UTC),
         dry_run=manner.dry_run,
     )
-    text = "\n\n".join(plan.dictionary for plan in plans.values())
+    text = cut_text(
+        "\n\n".join(plan.dictionary for plan in plans.values()), "The files `dictionary.md` have all of it."
+    )
     publish_page(f"dictionary-{job.dataset}", text, f"Data dictionary of {job.dataset}", shown=False)
-    page = export_page(report, views=views, by=started_by())
+    page = export_page(report, views=views, views_key=views_key(new.name, new.version), by=started_by())
     publish_page(f"export-{job.dataset}", page, f"Export into {job.dataset}")
     return report
+
+
+def tell_of_growth(job: ExportJob, plans: Mapping[Namespace, NamespacePlan]) -> None:
+    """Let automations know which schemas have grown; a schema that is new has not."""
+    for plan in plans.values():
+        if plan.changes and plan.schema.version > 1:
+            emit_event(
+                "mongo-backup.export.schema-grown",
+                {
+                    "prefect.resource.id": f"mongo-backup.dataset.{job.dataset}",
+                    "prefect.resource.name": job.dataset,
+                },
+                payload={
+                    "namespace": str(plan.namespace),
+                    "version": plan.schema.version,
+                    "added": [{"field": change.path, "column": change.kind} for change in plan.changes],
+                },
+            )
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ DEPLOYMENTS = (
     "evidence-verify/evidence-verify",
     "hold/hold",
     "copy/copy",
+    "export/export",
+    "compact-exports/compact-exports",
     "inventory/inventory",
     "preflight/weekly",
     "probe/probe",
@@ -136,7 +138,10 @@ class Operation:
 
 @pytest.fixture(scope="module")
 def operation(
-    parts: embedded.Parts, mongod: embedded.Mongod, tmp_path_factory: pytest.TempPathFactory
+    parts: embedded.Parts,
+    prefect_database: Path,
+    mongod: embedded.Mongod,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Operation]:
     folder = tmp_path_factory.mktemp("worker")
     checkout = folder / "checkout"
@@ -154,7 +159,7 @@ def operation(
     file = checkout / "deployments" / "prefect.yaml"
     file.write_text(file.read_text() + second_plan(file.read_text()))
 
-    s3, server = parts.s3(), parts.prefect_server()
+    s3, server = parts.s3(), parts.prefect_server(database=prefect_database)
     keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
     store = BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint)
     # Logs must reach the UI without settings that operators may not know.

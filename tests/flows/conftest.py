@@ -8,14 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import (
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
-    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
 from prefect_aws import MinIOCredentials
 from pymongo import MongoClient
 
@@ -31,7 +23,7 @@ from tests.support.contents import Contents, contents
 from tests.support.exports import Target
 from tests.support.fault_proxy import FaultProxy
 from tests.support.flow_runs import new_second
-from tests.support.quick_prefect import one_authority, schemas_made_once
+from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, schemas_made_once
 
 BACKUP_USER, RESTORE_USER = "backup-user", "restore-user"
 # What has to be quoted in a connection string, and a core that can be searched for whatever quoting did to it.
@@ -74,22 +66,9 @@ class Repo:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with (
-        schemas_made_once(),
-        one_authority(tmp_path_factory.mktemp("prefect")),
-        # What nobody looks at here: with the events of all tasks the server has a tenth more to do, and SQLite locks.
-        temporary_settings(
-            {
-                PREFECT_SERVER_ANALYTICS_ENABLED: False,
-                PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED: False,
-                PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
-            }
-        ),
-        prefect_test_harness(server_startup_timeout=120),
-        # The heartbeat of a run costs a second at its end.
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
+def _prefect(parts: embedded.Parts, prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    server = parts.prefect_server(database=prefect_database, settings=LEAN)
+    with schemas_made_once(), one_authority(tmp_path_factory.mktemp("prefect")), flows_report_to(server):
         yield
 
 

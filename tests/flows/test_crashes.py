@@ -197,6 +197,7 @@ def repo() -> None:
 @pytest.fixture(scope="module")
 def ward(
     parts: embedded.Parts,
+    prefect_database: Path,
     mongod: embedded.Mongod,
     mongo_client: MongoClient[dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
@@ -205,7 +206,7 @@ def ward(
     database = "crashes"
     for name in ("one", "two"):  # together more than the smallest segment, so that there are two
         mongo_client[database][name].insert_many([{"_id": i, "text": "0123456789" * 10_000} for i in range(100)])
-    s3, server = parts.s3(), parts.prefect_server()
+    s3, server = parts.s3(), parts.prefect_server(database=prefect_database)
     with FaultProxy(s3.host, s3.port) as proxy:
         keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
         with temporary_settings({PREFECT_API_URL: server.api_url}):

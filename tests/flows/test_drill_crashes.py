@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,13 +73,14 @@ def drill(name: str, target: str | None, moment: str = "") -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def ward(
     parts: embedded.Parts,
+    prefect_database: Path,
     mongod: embedded.Mongod,
     mongo_client: MongoClient[dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Ward]:
     folder = tmp_path_factory.mktemp("drills")
     mongo_client["drilled"]["people"].insert_many([{"_id": i, "name": f"person {i}"} for i in range(100)])
-    s3, server, other = parts.s3(), parts.prefect_server(), parts.mongod(replica_set="others")
+    s3, server, other = parts.s3(), parts.prefect_server(database=prefect_database), parts.mongod(replica_set="others")
     keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint).save("backups")

@@ -107,7 +107,7 @@ def test_a_backup_becomes_files_that_readers_sum_as_mongodb_does(
     file = dataset.exports[0].named(Namespace.parse(INVOICES)).of(FileRole.ROWS)[0]
     assert (file.sha256, file.rows) == (hashlib.sha256(path.read_bytes()).hexdigest(), 600)
     (dictionary,) = target.paths(INVOICES, "default", FileRole.DICTIONARY)
-    assert INVOICES in dictionary.read_text()
+    assert "/totals/gross" in dictionary.read_text()
 
     text = page(run.id)
     assert f"Export of backup {stored} of plan default" in text
@@ -173,7 +173,7 @@ def test_a_store_that_dies_at_a_write_shows_the_version_before_or_the_one_after(
     assert len(target.proxy.writes) == WRITES
     query = target.current(INVOICES)
     last = WRITES - 3  # the schemas are there
-    for at, action, version in ((2, DEAD, 1), (last - 1, DEAD_AFTER, 1), (last, DEAD, 1), (last, DEAD_AFTER, 2)):
+    for at, action, version in ((last - 1, DEAD_AFTER, 1), (last, DEAD, 1), (last, DEAD_AFTER, 2)):
         target.proxy.reset()
         target.proxy.at_write(at, action)
         assert isinstance(run_export().error, StoreUnavailable), at
@@ -280,6 +280,8 @@ def test_a_dry_run_writes_nothing_and_shows_what_would_come(target: Target) -> N
         ({"target": "nowhere"}, "no block"),
         ({"runner": Runner.DASK}, "not installed"),
         ({"units_in_flight": 0}, "out of range"),
+        ({"source": "source", "backup": "2026-03-06T04-00-00Z"}, "both were named"),
+        ({"full_every": -1}, "negative"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_exported(

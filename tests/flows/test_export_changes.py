@@ -9,10 +9,11 @@ from bson import Decimal128, Int64
 from pymongo import MongoClient
 
 from blocks import ExportRules
+from flows.compact_exports import compact_exports
 from flows.core.errors import ConfigurationError
 from flows.core.names import Namespace
 from flows.core.parquet.pseudonyms import RootKey
-from flows.core.parquet.records import Changes, ExportKind, FileRole
+from flows.core.parquet.records import Changes, ExportedNamespace, ExportKind, FileRole
 from flows.export import export
 from flows.tasks.export_job import EngineChoice, Runner
 from tests.support.exports import Target, ask
@@ -75,7 +76,8 @@ def in_mongodb(orders: Any) -> list[tuple[Any, ...]]:
 
 def in_parquet(target: Target, name: str, export: str = "") -> list[tuple[Any, ...]]:
     dataset = target.dataset("orders")
-    newest = len(dataset.chain(Namespace.parse(name), export)) > 1
+    chain = dataset.chain(Namespace.parse(name), export)
+    newest = len(chain) > 1 or chain[0][1].kind is ExportKind.COMPACTED
     columns = "coalesce(_id::VARCHAR, json_extract_string(_id__json, '$')), gross, customer.city, customer.zip, note"
     if not newest:
         columns = "_id::VARCHAR, gross, customer.city, NULL, NULL"
@@ -107,6 +109,21 @@ def test_three_exports_of_a_changing_collection(orders: Any, target: Target) -> 
     (item,) = run_export(orders).value.namespaces
     assert (item.changes, item.of(FileRole.CHANGES)) == (Changes(0, 0, 0), ())
     assert in_parquet(target, name) == in_mongodb(orders)
+
+    compact_exports(dataset="orders")
+    assert len(target.dataset("orders").exports) == 4
+    report = compact_exports(dataset="orders", dry_run=False)
+    assert report.rows == orders.count_documents({})
+    assert [one.kind for one in items(target, name)] == [ExportKind.COMPACTED]
+    assert in_parquet(target, name) == in_mongodb(orders)
+    orders.delete_one({"_id": 1})
+    (item,) = run_export(orders).value.namespaces
+    assert item.changes == Changes(0, 0, 1)
+    assert in_parquet(target, name) == in_mongodb(orders)
+
+
+def items(target: Target, name: str) -> list[ExportedNamespace]:
+    return [item for export in target.dataset("orders").exports if (item := export.named(Namespace.parse(name)))]
 
 
 def test_units_in_processes_and_partitions_and_a_whole_export_again(orders: Any, target: Target) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from flows.verify import verify
 from tests.flows.conftest import BACKUP_USER, CANARY, Repo, back_up
 from tests.support.evidence import record
 from tests.support.flow_runs import logged, page, run_flow
+from tests.support.forgery import Forger
 
 ALICE = Identity.generate()
 KEY = SigningKey.generate()
@@ -42,12 +43,10 @@ def keys(_prefect: None) -> None:
     BackupIdentities(identities=[ALICE.secret], trusted_signers=[KEY.public]).save("pilot", overwrite=True)
 
 
-@pytest.fixture(autouse=True)
-def _alone(s3: embedded.S3Server) -> None:
-    """What other tests left on the shared server would be other buckets that the credentials see."""
-    for folder in s3.folder.iterdir():
-        if folder.name != s3.bucket:
-            shutil.rmtree(folder)
+@pytest.fixture(scope="module")
+def s3(parts: embedded.Parts) -> embedded.S3Server:
+    """A server of its own: what other tests left on the shared one would be what the credentials see beyond theirs."""
+    return parts.s3()
 
 
 def states(report: PreflightReport) -> dict[str, State]:
@@ -141,6 +140,26 @@ def test_what_is_wrong_fails_the_run_after_its_page_is_there(
     assert "# Preflight of plan default" in said.out
     assert "* **FAIL: newest backup**: there is none. Run the backup flow once" in said.out
     assert "2 checks of the preflight failed" in said.err
+
+
+def test_room_that_is_short_for_a_drill_or_that_nobody_knows(invoices: str, repo: Repo) -> None:
+    MongoDBSource(host="127.0.0.1", port=1, timeout_seconds=0.5).save("gone", overwrite=True)
+    run = run_flow(preflight, source="gone")
+    assert shown(run.id)["spool space"] == "not checked"
+    assert " are free; what a backup needs is not known" in page(run.id)
+
+    manifest = repo.repository.whole(back_up(databases=[invoices]))
+    (segment,) = manifest.segments
+    (entry,) = segment.entries
+    grown = replace(entry, totals=replace(entry.totals, bytes=2**60))
+    (record,) = manifest.namespaces
+    record = replace(record, content=replace(record.content, bytes=2**60))
+    Forger(repo.folder, manifest).write(
+        replace(manifest, segments=(replace(segment, entries=(grown,)),), namespaces=(record,))
+    )
+    run = run_flow(preflight, databases=[invoices])
+    assert shown(run.id)["spool space"] == "warn"
+    assert "; a drill in a throw-away MongoDB needs 1024.0 PiB" in page(run.id)
 
 
 def test_what_cannot_be_used_fails_its_rows_and_no_others(

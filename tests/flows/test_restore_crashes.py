@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,7 @@ def scenario(task: str, moment: str, *, dies: bool) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def ward(
     parts: embedded.Parts,
+    prefect_database: Path,
     mongod: embedded.Mongod,
     mongo_client: MongoClient[dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
@@ -71,7 +73,7 @@ def ward(
         database[name].insert_many([{"_id": i, "n": i % 7, "text": "0123456789" * 10_000} for i in range(100)])
         database[name].create_index("n")
     database.create_collection("few", viewOn="one", pipeline=[{"$match": {"n": 3}}])
-    s3, server = parts.s3(), parts.prefect_server()
+    s3, server = parts.s3(), parts.prefect_server(database=prefect_database)
     keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint).save("backups")

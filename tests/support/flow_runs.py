@@ -70,10 +70,11 @@ def run_flow(flow: Flow[..., Any], **parameters: Any) -> FlowRunRecord:
 
 def eventually(look: Callable[[], Any], what: str) -> Any:
     """Look until something true is seen: the server hears of tasks and logs a moment after they happen."""
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until, pause = time.monotonic() + _PATIENCE_SECONDS, 0.05
     while not (seen := look()):
         assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)  # each look is work for a server that is behind already
     return seen
 
 

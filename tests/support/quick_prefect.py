@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,8 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import certifi
+import prefect.context
 from prefect.blocks.core import Block
-from prefect.settings import PREFECT_API_SSL_CERT_FILE, temporary_settings
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
+
+from deployments import embedded
+from flows.mongo.children import environment_without
+
+# What nobody looks at where flows are called: with the events of all tasks the server has a tenth more to do, and
+# SQLite locks. Task runs are written in bulk: one by one they take it half of its time.
+LEAN = {
+    "PREFECT_UI_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
+}
 
 _END = "-----END CERTIFICATE-----\n"
 
@@ -43,3 +70,45 @@ def one_authority(folder: Path) -> Iterator[None]:
     file.write_text(first + end)
     with temporary_settings({PREFECT_API_SSL_CERT_FILE: str(file)}):
         yield
+
+
+def empty_database(folder: Path) -> Path:
+    """The database of a server that knows nothing: made by the first process that asks for it in this folder."""
+    database, unfinished = folder / "prefect.db", folder / "unfinished.db"
+    with (folder / "prefect.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+                env=environment_without("PREFECT_")
+                | {
+                    "PREFECT_HOME": str(folder / "prefect"),
+                    "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{unfinished}",
+                },
+                check=True,
+                capture_output=True,
+            )
+            unfinished.rename(database)
+    return database
+
+
+@contextmanager
+def flows_report_to(server: embedded.PrefectServer) -> Iterator[None]:
+    """Flows that are called in this process, and its threads, are runs of a server."""
+    here = {
+        PREFECT_API_URL: server.api_url,
+        PREFECT_HOME: server.home,
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+        # Each client would ask first for a token that this server does not give.
+        PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False,
+        # The heartbeat of a run costs a second at its end.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with (
+        temporary_settings(here),
+        # For threads, as Prefect's own harness for tests does it; that one imports all of the server here.
+        prefect.context._temporary_global_settings_context(prefect.context.get_settings_context()),
+    ):
+        yield
+        APILogWorker.drain_all(timeout=30)
+        EventsWorker.drain_all(timeout=30)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 PRECISION = 38  # digits of the Arrow type, more than the 34 of Decimal128
 _SPECIAL = 0x7800000000000000  # infinities and NaNs have all of these bits
-LARGE = 0x6000000000000000  # a coefficient beyond 34 digits, which the standard reads as zero
-COEFFICIENT = 0x1FFFFFFFFFFFF  # its upper 49 bits
-BIAS = 6176
+_LARGE = 0x6000000000000000  # a coefficient beyond 34 digits, which the standard reads as zero
+_COEFFICIENT = 0x1FFFFFFFFFFFF  # its upper 49 bits
+_BIAS = 6176
 _LARGEST = 10**34 - 1
 _LIMIT = 10**PRECISION
+_SHORT = 18  # digits that 64 bits can be multiplied by and stay below 38 digits
 
 
 def is_special(high: int) -> bool:
@@ -18,9 +19,9 @@ def is_special(high: int) -> bool:
 
 def parts(high: int, low: int) -> tuple[int, int]:
     """Coefficient without its sign, and exponent, of a finite value."""
-    exponent = ((high >> 49) & 0x3FFF) - BIAS
-    coefficient = (high & COEFFICIENT) << 64 | low
-    if high & LARGE == LARGE or coefficient > _LARGEST:
+    exponent = ((high >> 49) & 0x3FFF) - _BIAS
+    coefficient = (high & _COEFFICIENT) << 64 | low
+    if high & _LARGE == _LARGE or coefficient > _LARGEST:
         return 0, 0
     return coefficient, exponent
 
@@ -50,3 +51,16 @@ def digits(coefficient: int, exponent: int) -> tuple[int, int] | None:
     """Digits before and behind the point of a finite value that is not zero; None where 38 are too few for it."""
     whole, scale = max(len(str(coefficient)) + exponent, 0), max(-exponent, 0)
     return (whole, scale) if whole + scale <= PRECISION else None
+
+
+def factor(high: int, scale: int) -> int:
+    """What the lower 64 bits of a decimal with these upper ones are multiplied by to get the integer of `unscaled`.
+
+    Returns:
+        Zero where that is not all there is to it.
+    """
+    shift = scale + ((high >> 49) & 0x3FFF) - _BIAS
+    if high & _LARGE == _LARGE or high & _COEFFICIENT or not 0 <= shift <= _SHORT:
+        return 0
+    power: int = 10**shift
+    return -power if high >> 63 else power

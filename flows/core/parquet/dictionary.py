@@ -75,8 +75,8 @@ def data_dictionary(schema: ExportSchema, profile: Profile, first_seen: Mapping[
         "",
         markdown_table(rows) if rows else "No field was seen yet.",
         "",
-        f"Besides these, every row has `{NULLS}`, the JSON pointers of fields that are there and null, and `{EXTRA}`, a "
-        "JSON object with the values that have no place in a column, by their pointers; null where there is none.",
+        f"Besides these, every row has `{NULLS}`, the JSON pointers of fields that are there and null, and `{EXTRA}`, "
+        "a JSON object with the values that have no place in a column, by their pointers; null where there is none.",
         "A column `…__json` has the values of its neighbour that are of another type, as canonical Extended JSON.",
         "A field without a column had only nulls and empty arrays so far, or came after the schema had 256 beside it.",
     ]

@@ -12,6 +12,8 @@ from flows.core.report import counted, format_bytes, format_count, format_durati
 
 _MOST_ROWS = 500
 _MOST_CHANGES = 100
+_MOST_SQL = 8_000  # letters
+_MOST_LETTERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,18 @@ class ExportReport:
         return sum(len(item.of(FileRole.ROWS, FileRole.CHANGES)) for item in self.namespaces)
 
 
-def export_page(report: ExportReport, *, views: str, by: str) -> str:
+def cut_text(text: str, more: str) -> str:
+    """A text that a page can show: of a longer one the beginning, and what has the rest."""
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}\n\n… {more}"
+
+
+def export_page(report: ExportReport, *, views: str, views_key: str, by: str) -> str:
     """What an export did, as Markdown.
 
     Args:
         report: What came of it.
         views: SQL of the views; empty for none.
+        views_key: Where these are stored.
         by: Who started the run.
     """
     verb = "would be written" if report.dry_run else "written, read again and compared"
@@ -99,8 +107,10 @@ def export_page(report: ExportReport, *, views: str, by: str) -> str:
         markdown_table([_row(item) for item in report.namespaces[:_MOST_ROWS]]),
         *_added(report),
     ]
-    if views:
+    if views and len(views) <= _MOST_SQL:
         lines += ["", "## Query it", "", "With DuckDB:", "", "```sql", views.rstrip(), "```"]
+    elif views:
+        lines += ["", "## Query it", "", f"The views for DuckDB are in `{views_key}`."]
     return "\n".join(lines)
 
 

@@ -5,6 +5,9 @@ not like it does not try to understand: it takes back what it has noted of the d
 The compiled code is kept beside this file or in `NUMBA_CACHE_DIR`; compiling takes some seconds.
 """
 
+# Types are Numba's to find out, of integers too.
+# mypy: disable-error-code="no-untyped-def, assignment"
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -83,7 +86,7 @@ def compiled(function: Any) -> Any:
 
 
 @compiled
-def is_utf8(data, words, at, end):  # type: ignore[no-untyped-def]
+def is_utf8(data, words, at, end):
     """Whether these bytes are, by the rules of Python: no surrogates, nothing longer than it has to be."""
     while at < end:
         if at + 8 <= end and not words[at] & _NOT_ASCII:
@@ -111,7 +114,7 @@ def is_utf8(data, words, at, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def name_hash(data, at, length):  # type: ignore[no-untyped-def]
+def name_hash(data, at, length):
     """FNV-1a of 32 bits."""
     value = _FNV_START
     for offset in range(length):
@@ -120,7 +123,7 @@ def name_hash(data, at, length):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _has_name(words, at, tables, child):  # type: ignore[no-untyped-def]
+def _has_name(words, at, tables, child):
     """Whether the name of a child stands here, and its NUL. There are bytes enough behind the documents to look."""
     if (words[at] ^ tables.name[child]) & tables.mask[child]:
         return False
@@ -136,7 +139,7 @@ def _has_name(words, at, tables, child):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _search(data, words, at, limit, tables, node):  # type: ignore[no-untyped-def]
+def _search(data, words, at, limit, tables, node):
     """The child of this name, by its hash."""
     end = at
     while end < limit and data[end]:
@@ -152,8 +155,8 @@ def _search(data, words, at, limit, tables, node):  # type: ignore[no-untyped-de
 
 
 @compiled
-def boundaries(data, bounds):  # type: ignore[no-untyped-def]
-    """Fill in where each document begins and the last one ends; returns how many there are, or -1 if they do not fit."""
+def boundaries(data, bounds):
+    """Fill in where each document begins and the last one ends; returns how many there are, -1 if they do not fit."""
     at, count = 0, 0
     bounds[0] = 0
     while at < data.size:
@@ -176,7 +179,7 @@ def boundaries(data, bounds):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _measure(source, kind, at, limit):  # type: ignore[no-untyped-def]  # noqa: PLR0912 - one branch for each layout
+def _measure(source, kind, at, limit):  # noqa: PLR0912 - one branch for each layout
     """Type, end and content of a value: itself where 8 bytes can hold it, or its position. The end is -1 if it is bad.
 
     Text is checked; what lies inside of documents, arrays, code and regular expressions is not.
@@ -232,7 +235,7 @@ def _measure(source, kind, at, limit):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @compiled
-def decimal_words(words, at):  # type: ignore[no-untyped-def]
+def decimal_words(words, at):
     """Sign, exponent without its bias, upper and lower half of the coefficient; the exponent is -1 if it is special."""
     low, high = words[at], words[at + 8]
     # Infinities, NaNs, and coefficients that the standard reads as zero.
@@ -241,7 +244,7 @@ def decimal_words(words, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _decimal(words, at, scale):  # type: ignore[no-untyped-def]
+def _decimal(words, at, scale):
     """What to do with a decimal: most fit 64 bits at their scale; and that integer."""
     negative, exponent, high, low = decimal_words(words, at)
     value = np.int64(0)
@@ -265,7 +268,7 @@ def _decimal(words, at, scale):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _indexes(entry, after, frames, depth, is_list, index):  # type: ignore[no-untyped-def]
+def _indexes(entry, after, frames, depth, is_list, index):
     """Note which elements of the arrays around it a value is in."""
     for level in range(depth):
         if frames[level, 5]:
@@ -276,7 +279,7 @@ def _indexes(entry, after, frames, depth, is_list, index):  # type: ignore[no-un
 
 
 @compiled
-def walk(source, forced, tables, logs):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one loop
+def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
     """Note the values of documents.
 
     Args:

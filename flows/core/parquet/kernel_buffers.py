@@ -1,5 +1,8 @@
 """What a walk has noted of one column, as the buffers of Arrow: compiled, as the walk is."""
 
+# Types are Numba's to find out, of integers too.
+# mypy: disable-error-code="no-untyped-def, assignment"
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,7 +14,7 @@ _DASH = 0x2D
 
 
 @compiled
-def by_node(place, value, used, nodes):  # type: ignore[no-untyped-def]
+def by_node(place, value, used, nodes):
     """Slots and values of each node in a row, in their order; and where those of each node start."""
     starts = np.zeros(nodes + 1, np.int64)
     for event in range(used):
@@ -30,7 +33,7 @@ def by_node(place, value, used, nodes):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def bitmap(slots, length):  # type: ignore[no-untyped-def]
+def bitmap(slots, length):
     """Bits of these slots."""
     bits = np.zeros((length + 7) // 8, np.uint8)
     for slot in slots:
@@ -39,7 +42,7 @@ def bitmap(slots, length):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def true_bits(slots, values, length):  # type: ignore[no-untyped-def]
+def true_bits(slots, values, length):
     """Bits of the slots whose value is not zero."""
     bits = np.zeros((length + 7) // 8, np.uint8)
     for index in range(slots.size):
@@ -49,7 +52,7 @@ def true_bits(slots, values, length):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def spread(slots, values, length):  # type: ignore[no-untyped-def]
+def spread(slots, values, length):
     """Values at their slots, zeros elsewhere."""
     found = np.zeros(length, np.int64)
     for index in range(slots.size):
@@ -58,7 +61,7 @@ def spread(slots, values, length):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def wide(slots, values, length):  # type: ignore[no-untyped-def]
+def wide(slots, values, length):
     """The same as integers of 128 bits."""
     found = np.zeros((length, 2), np.int64)
     for index in range(slots.size):
@@ -68,7 +71,7 @@ def wide(slots, values, length):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def list_starts(slots, values, length, elements):  # type: ignore[no-untyped-def]
+def list_starts(slots, values, length, elements):
     """Where the elements of each list start; one that is not there has none."""
     starts = np.empty(length + 1, np.int32)
     starts[length] = elements
@@ -83,7 +86,7 @@ def list_starts(slots, values, length, elements):  # type: ignore[no-untyped-def
 
 
 @compiled
-def texts(source, slots, values, length, header, trailer):  # type: ignore[no-untyped-def]
+def texts(source, slots, values, length, header, trailer):
     """Offsets and bytes of values that begin with their length.
 
     Args:
@@ -111,7 +114,7 @@ def texts(source, slots, values, length, header, trailer):  # type: ignore[no-un
 
 
 @compiled
-def hexadecimals(data, slots, values, length, header, size, dashes):  # type: ignore[no-untyped-def]
+def hexadecimals(data, slots, values, length, header, size, dashes):
     """Offsets and digits of values of one size; with dashes, as a UUID has them."""
     width = 2 * size + (4 if dashes else 0)
     offsets = np.empty(length + 1, np.int32)
@@ -135,7 +138,7 @@ def hexadecimals(data, slots, values, length, header, size, dashes):  # type: ig
 
 
 @compiled
-def tallies(words, place, value, used, counts, sizes, others):  # type: ignore[no-untyped-def]
+def tallies(words, place, value, used, counts, sizes, others):
     """Count for a profile what a walk has noted.
 
     Args:

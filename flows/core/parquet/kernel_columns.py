@@ -118,22 +118,23 @@ class _Columns:
         return pa.Array.from_buffers(kind, length, [validity, *map(pa.py_buffer, content)])
 
     def _content(self, kind: Kind, number: int, slots: Any, values: Any, length: int, *, full: bool) -> tuple[Any, ...]:
-        if kind is Kind.TEXT:
-            return buffers.texts(self.source, slots, values, length, _TEXT_HEADER, 1)
-        if kind is Kind.BINARY:
-            return buffers.texts(self.source, slots, values, length, _BINARY_HEADER, 0)
-        if kind is Kind.OBJECT_ID:
-            return buffers.hexadecimals(self.source.data, slots, values, length, 0, _OBJECT_ID, False)
-        if kind is Kind.UUID:
-            return buffers.hexadecimals(self.source.data, slots, values, length, _BINARY_HEADER, _UUID, True)
-        if kind is Kind.BOOLEAN:
-            return (buffers.true_bits(slots, values, length),)
-        if kind is Kind.DECIMAL:
+        found: Any
+        if kind in (Kind.TEXT, Kind.BINARY):
+            header, trailer = (_TEXT_HEADER, 1) if kind is Kind.TEXT else (_BINARY_HEADER, 0)
+            found = buffers.texts(self.source, slots, values, length, header, trailer)
+        elif kind in (Kind.OBJECT_ID, Kind.UUID):
+            header, size = (0, _OBJECT_ID) if kind is Kind.OBJECT_ID else (_BINARY_HEADER, _UUID)
+            found = buffers.hexadecimals(self.source.data, slots, values, length, header, size, kind is Kind.UUID)
+        elif kind is Kind.BOOLEAN:
+            found = (buffers.true_bits(slots, values, length),)
+        elif kind is Kind.DECIMAL:
             words = buffers.wide(slots, values, length)
             for slot, value in self.leftovers.numbers.get(number, ()):
                 words[slot] = np.frombuffer(value.to_bytes(16, "little", signed=True), np.int64)
-            return (words,)
-        return (values.copy() if full else buffers.spread(slots, values, length),)
+            found = (words,)
+        else:
+            found = (values.copy() if full else buffers.spread(slots, values, length),)
+        return tuple(found)
 
     def _texts(self, number: int, length: int) -> pa.Array:
         found = self.leftovers.texts.get(number)

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from flows.core.parquet import kernel, observing, profile, reading
 from flows.core.parquet import kernel_buffers as buffers
-from flows.core.parquet.columns import Converted, record_batch
+from flows.core.parquet.columns import Converted
 from flows.core.parquet.kernel_batch import Batch, batches_of
 from flows.core.parquet.kernel_columns import converted
 from flows.core.parquet.kernel_tables import ProfilePlan, SchemaPlan, profile_plan, schema_plan
 from flows.core.parquet.profile import Profile
+from flows.core.parquet.python_engine import with_others
 from flows.core.parquet.schema import ExportSchema
 
 _FIRST = 64 << 10  # [bytes] of the first batch, which shows the kernel what it does not know
@@ -44,8 +45,8 @@ _NAMES = {
     0x11: "timestamp",
     0x12: profile.LONG,
     0x13: profile.DECIMAL,
-    0x7F: "minKey",
-    0xFF: "maxKey",
+    0x7F: "maxKey",
+    0xFF: "minKey",
     kernel.UUID: "uuid",
 }
 
@@ -82,7 +83,8 @@ class KernelEngine:
                 rows, logs = converted(schema, plan, batch)
                 left = batch.left(logs)
                 if left:
-                    table, unreadable = _with_others(schema, batch, rows, left)
+                    others = {row: batch.document(row) for row in left}
+                    table, unreadable = with_others(schema, rows, others, batch.size)
                     self._learn(schema, plan.unknown(batch, logs))
                     rejects += unreadable
                 else:
@@ -144,21 +146,3 @@ def _kinds(batch: Batch, logs: kernel.Logs) -> tuple[Counter[tuple[int, str]], s
         elif kind == kernel.OTHER_BINARY:
             kinds[number, f"binData{batch.documents[at + 4]}"] += 1
     return kinds, bad
-
-
-def _with_others(
-    schema: ExportSchema, batch: Batch, rows: pa.RecordBatch, left: Sequence[int]
-) -> tuple[pa.Table, list[reading.Reject]]:
-    """The rows of the kernel, with those between them that it has left to Python."""
-    values: list[reading.Document] = []
-    rejects: list[reading.Reject] = []
-    place = np.full(batch.size, -1, np.int64)
-    place[np.setdiff1d(np.arange(batch.size), left, assume_unique=True)] = np.arange(rows.num_rows)
-    for row in left:
-        read, unreadable = reading.decoded([batch.document(row)])
-        if read:
-            place[row] = rows.num_rows + len(values)
-        values += read
-        rejects += unreadable
-    table = pa.Table.from_batches([rows, record_batch(schema, values)]).combine_chunks()
-    return table.take(pa.array(place[place >= 0])), rejects

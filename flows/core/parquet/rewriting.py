@@ -62,7 +62,7 @@ def rewrite(
     folder.mkdir(mode=0o700)
     gone = 0
     with opened(path) as file:
-        form = _form(file.metadata)
+        form = form_of(file.metadata)
         with PartWriter(folder, path.stem, file.schema_arrow, form) as writer:
             for table in groups(file):
                 mask = goes(table)
@@ -77,7 +77,7 @@ def rewrite(
     return gone, written[0] if written else None
 
 
-def _form(found: pq.FileMetaData) -> FileFormat:
+def form_of(found: pq.FileMetaData) -> FileFormat:
     """How a file was written, as far as it tells."""
     columns = [
         found.row_group(group).column(number)

@@ -91,7 +91,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.dictionaries(PLAIN_KEYS, VALUES, max_size=4), max_size=8), st.integers(0, 8))
 def test_any_documents_come_back_from_both_engines(documents: list[dict[str, Any]], known: int) -> None:
     raws = [encode(document) for document in documents]
@@ -167,6 +167,15 @@ def test_levels_beyond_what_mongodb_has_are_set_aside_and_the_last_one_is_not(on
     done = one.convert(schema, b"".join(documents))
     assert [len(reject.document) for reject in done.rejects] == [len(nested(201)), len(nested(5000))]
     assert (profile.documents, profile.rejects, done.table.num_rows) == (4, 2, 4)
+
+
+@ENGINES
+def test_a_field_that_no_profile_saw_goes_to_extra_however_often(one: Engine) -> None:
+    schema, _changes = grown(None, one.profile(NAMESPACE, encode({"_id": 1, "in": {"a": 1}})))
+    documents = [encode({"_id": n, "in": {"a": 1, "n/w": n}, "new": None}) for n in range(5000)]
+    table = one.convert(schema, b"".join(documents)).table
+    assert table.column("_extra").to_pylist() == [f'{{"/in/n~1w":{{"$numberInt":"{n}"}}}}' for n in range(5000)]
+    assert table.column("_nulls").to_pylist() == [["/new"]] * 5000
 
 
 def test_the_kernel_keeps_the_order_of_documents_that_it_leaves_to_python() -> None:
