@@ -13,16 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bson.binary import Binary
+from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.core.errors import ConfigurationError, IntegrityError
+from flows.core.parquet.actions import Moment
 from flows.core.parquet.engine import engine
 from flows.core.parquet.growth import grown
 from flows.core.parquet.listing import listed, ruled_columns_page
 from flows.core.parquet.pseudonymise import apply, transformed, unused
 from flows.core.parquet.pseudonyms import Keys
-from flows.core.parquet.rules import NamespaceRules, RuleSet
+from flows.core.parquet.rules import NamespaceRules, RuleSet, Unit
 from flows.core.parquet.statistics import safe_statistics
 from tests.core.parquet.test_actions import KEY, changed
 
@@ -300,6 +302,15 @@ def test_decimals_that_are_texts_are_numbers_to_rules() -> None:
     assert cut == [None, "NaN", "-Infinity", "10", "10"]
     made = apply(table, rules_of({"path": "x", "action": "hmac", "domain": "d"}), KEYS).column("x").to_pylist()
     assert made[3] == made[4] == changed(12.5, action="hmac", domain="d")
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**14), 10**14), min_size=1), st.sampled_from(Unit))
+def test_dates_are_rounded_in_columns_as_they_are_one_by_one(moments: list[int], unit: Unit) -> None:
+    table = table_of([{"x": DatetimeMS(moment)} for moment in moments])
+    rule = {"path": "x", "action": "date", "unit": unit.value}
+    expected = [changed(Moment(moment), **{**rule, "path": "f"}) for moment in moments]
+    left = apply(table, rules_of(rule), KEYS).column("x").cast(pa.int64()).to_pylist()
+    assert left == [value.milliseconds if isinstance(value, Moment) else None for value in expected]
 
 
 def test_what_a_column_cannot_hold_any_more_does_not_leave() -> None:
