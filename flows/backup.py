@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from prefect import flow
 
 from blocks import BackupEncryption, MongoDBSource
+from flows.core.backup_page import BackupSummary, summarize
 from flows.core.compress import Compression
 from flows.core.encryption import Protection
 from flows.core.keys import backup_id
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
 from flows.core.selection import Selection
-from flows.core.summaries import BackupSummary, summarize
 from flows.tasks.blocks import load_block
 from flows.tasks.job import BackupJob
 from flows.tasks.lock import hold_plan

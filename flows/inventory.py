@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from prefect import flow
 
 from blocks import BackupStore
-from flows.core.summaries import InventoryRow, inventory_rows
+from flows.core.inventory import InventoryRow, inventory_rows
 from flows.tasks.blocks import load_block
 from flows.tasks.list import list_backups
 from flows.tasks.options import send_logs

@@ -9,9 +9,9 @@ from prefect import flow
 from blocks import BackupStore, MaintenanceWindow, MongoDBTarget
 from flows.core.maintenance import Procedure
 from flows.core.merge import Duplicates
+from flows.core.restore_page import RestoreReport
 from flows.core.restore_plan import RestoreMode, RestoreRequest, check_before, safety_plan
 from flows.core.selection import Selection
-from flows.core.summaries import RestoreReport
 from flows.tasks.blocks import load_block, load_identities
 from flows.tasks.find import check_access, find_backup
 from flows.tasks.options import threads

@@ -17,7 +17,8 @@ from flows.core.keys import check_plan_name
 from flows.core.manifest import SegmentRecord
 from flows.core.results import scope_of
 from flows.core.verification import Walk
-from flows.core.verify_report import VerifiedBackup, VerifyReport
+from flows.core.verified import VerifiedBackup
+from flows.core.verify_report import VerifyReport
 from flows.core.version import versions
 from flows.core.watch_judge import found_damaged
 from flows.storage.verifying import Due

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.core.report import format_bytes, markdown_table
-
-_MOST_ROWS = 500  # the newest; a page with more is not read
+from flows.core.report import MOST_ROWS, format_bytes, markdown_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ def copy_page(plan: str, store: str, to: str, copied: Sequence[CopiedBackup]) ->
                     "stored": format_bytes(item.stored_bytes),
                     "result": item.problem or "whole",
                 }
-                for item in copied[-_MOST_ROWS:]
+                for item in copied[-MOST_ROWS:]
             ]
         ),
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+MOST_ROWS = 500  # a page with more is not read
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -74,3 +75,18 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
         return "| " + " | ".join(value.replace("|", "\\|").replace("\n", " ") for value in values) + " |"
 
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line([r[c] for c in columns]) for r in rows)])
+
+
+def known(number: int | None, show: Callable[[int], str]) -> str:
+    """A number for people, or a dash for one that nobody knows."""
+    return "-" if number is None else show(number)
+
+
+def cut_note(rows: int) -> list[str]:
+    """The lines below a table of a manifest's namespaces that has not all of its rows."""
+    return ["", f"… and {rows - MOST_ROWS} more; the manifest has them all."] if rows > MOST_ROWS else []
+
+
+def and_more(shown: list[dict[str, str]], missing: int, what: str) -> list[dict[str, str]]:
+    """Rows of backups, and one that says how many are not shown, and what of them."""
+    return [*shown, {**dict.fromkeys(shown[0], ""), "backup": f"… and {missing} {what}"}] if missing else shown

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from flows.core.errors import ObjectMissing
 from flows.core.foreign import parse_foreign
+from flows.core.inventory import FOREIGN, InventoryRow, bare_row, inventory_row
 from flows.core.keys import backup_time, check_plan_name, is_plan_name
-from flows.core.summaries import FOREIGN, InventoryRow, bare_row, inventory_row
 from flows.storage.inventory import Inventory, Listing, take_inventory
 from flows.storage.store import ObjectStore, StoredObject
 

@@ -25,7 +25,7 @@ from flows.core.keys import backup_prefix, backup_time, manifest_key
 from flows.core.manifest import Manifest, SegmentRecord
 from flows.core.results import ALL, ResultName, Scope, Standing, result_key, scope_of
 from flows.core.verification import Finding, SegmentCheck, Walk, verify_segment
-from flows.core.verify_report import BackupVerification, Opened, VerifiedBackup, sizes_finding
+from flows.core.verified import BackupVerification, Opened, VerifiedBackup, sizes_finding
 from flows.storage.access import opening_identity
 from flows.storage.inventory import Listing
 from flows.storage.manifests import check_listed, manifest_bytes, parse_manifest

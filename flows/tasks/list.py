@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 
 from blocks import BackupStore
-from flows.core.summaries import InventoryRow
+from flows.core.inventory import InventoryRow
 from flows.storage.listing import list_repository
 from flows.tasks.options import stage
 

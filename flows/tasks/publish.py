@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from flows.core.summaries import prune_page, retention_rows
+from flows.core.prune_page import prune_page, retention_rows
 from flows.storage.pruning import PruneReport
 
 

@@ -18,10 +18,10 @@ from flows.core.keys import backup_id
 from flows.core.maintenance import Procedure, StepResult, maintenance_section
 from flows.core.manifest import SegmentRecord
 from flows.core.proof import NamespaceProof, check_proofs
+from flows.core.restore_page import restore_page, restore_report
 from flows.core.restore_plan import RestorePlan, RestoreRequest
 from flows.core.restore_progress import RestoreProgress
 from flows.core.segments import DEFAULT_SEGMENT_MIB, MIB
-from flows.core.summaries import restore_page, restore_report
 from flows.tasks.approval import wait_for_approval
 from flows.tasks.fetch import fetch
 from flows.tasks.job import BackupJob, Destination

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from blocks import BackupStore
+from flows.core.backup_page import StoreResult
 from flows.core.errors import BackupError, ConfigurationError, SomeStoresFailed, Stopped
-from flows.core.summaries import StoreResult
 from flows.tasks.blocks import load_block
 from flows.tasks.job import BackupJob, Destination
 from flows.tasks.prune import prune_plan

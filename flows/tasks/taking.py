@@ -11,12 +11,12 @@ from typing import Any
 from prefect.futures import PrefectFuture
 
 from flows.core.assemble import assemble_manifest
+from flows.core.backup_page import backup_page
 from flows.core.errors import BackupError
 from flows.core.keys import backup_time
 from flows.core.manifest import Manifest, SegmentRecord
 from flows.core.segments import SegmentPlan
 from flows.core.selection import Selection
-from flows.core.summaries import backup_page
 from flows.core.version import versions
 from flows.mongo.dump import DumpedSegment
 from flows.mongo.planning import SourcePlan

@@ -11,7 +11,7 @@ from flows.core.encryption import Identities
 from flows.core.manifest import SegmentRecord
 from flows.core.report import format_bytes
 from flows.core.verification import SegmentCheck, Walk
-from flows.core.verify_report import VerifiedBackup
+from flows.core.verified import VerifiedBackup
 from flows.storage import verifying
 from flows.storage.verifying import Due, DuePlan, OpenedBackup
 from flows.tasks.options import stage

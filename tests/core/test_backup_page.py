@@ -7,10 +7,10 @@ import dataclasses
 import bson
 import pytest
 
+from flows.core.backup_page import backup_page
 from flows.core.encryption import Identity
 from flows.core.manifest import Manifest
 from flows.core.signing import SigningKey
-from flows.core.summaries import backup_page
 from tests.support.samples import collection, entry, manifest, segment
 
 ALICE, BOB = Identity.generate(), Identity.generate()

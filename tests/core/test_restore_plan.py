@@ -13,6 +13,7 @@ from flows.core.errors import ConfigurationError, IntegrityError, Refused, Resto
 from flows.core.extjson import dumps_metadata
 from flows.core.merge import Existing
 from flows.core.names import Namespace
+from flows.core.restore_page import restore_page
 from flows.core.restore_plan import (
     Action,
     RestoreMode,
@@ -25,7 +26,6 @@ from flows.core.restore_plan import (
 from flows.core.restore_progress import RestoreProgress
 from flows.core.selection import Selection
 from flows.core.source import CollectionInfo, Kind, SourceIdentity
-from flows.core.summaries import restore_page
 from tests.support.samples import SOURCE, STARTED, collection, entry, manifest, segment
 
 ONE = bson.encode({"_id": 1})

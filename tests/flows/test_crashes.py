@@ -27,6 +27,7 @@ from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store
 from tests.support.crash_runs import CrashRuns
 from tests.support.fault_proxy import FaultProxy, Request, call
+from tests.support.quick_prefect import LEAN
 
 TASKS = ("plan", "prepare-store", "dump", "compress", "upload", "verify", "commit", "prune")
 # Every repository has these two already, both past their time, of which the last stage of a backup removes both.
@@ -206,7 +207,7 @@ def ward(
     database = "crashes"
     for name in ("one", "two"):  # together more than the smallest segment, so that there are two
         mongo_client[database][name].insert_many([{"_id": i, "text": "0123456789" * 10_000} for i in range(100)])
-    s3, server = parts.s3(), parts.prefect_server(database=prefect_database)
+    s3, server = parts.s3(), parts.prefect_server(database=prefect_database, settings=LEAN)
     with FaultProxy(s3.host, s3.port) as proxy:
         keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
         with temporary_settings({PREFECT_API_URL: server.api_url}):

@@ -20,6 +20,7 @@ from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from flows.mongo.scratch import LEASE_SECONDS
 from tests.support.crash_runs import CrashRuns
+from tests.support.quick_prefect import LEAN
 
 # Name of the run, with its target, and how it ends while the documents are in the scratch.
 ENDS = {
@@ -80,7 +81,11 @@ def ward(
 ) -> Iterator[Ward]:
     folder = tmp_path_factory.mktemp("drills")
     mongo_client["drilled"]["people"].insert_many([{"_id": i, "name": f"person {i}"} for i in range(100)])
-    s3, server, other = parts.s3(), parts.prefect_server(database=prefect_database), parts.mongod(replica_set="others")
+    s3, server, other = (
+        parts.s3(),
+        parts.prefect_server(database=prefect_database, settings=LEAN),
+        parts.mongod(replica_set="others"),
+    )
     keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint).save("backups")

@@ -18,10 +18,10 @@ from pymongo import MongoClient
 from blocks import BackupStore
 from flows.backup import backup
 from flows.copy_backup import copy_backup
+from flows.core.backup_page import backup_page
 from flows.core.errors import StoreDenied, StoreError
 from flows.core.keys import backup_time
 from flows.core.report import format_time
-from flows.core.summaries import backup_page
 from flows.prune import prune
 from flows.restore import restore
 from flows.storage.repository import Repository

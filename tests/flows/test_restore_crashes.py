@@ -17,6 +17,7 @@ from blocks import BackupStore, MongoDBSource, MongoDBTarget
 from deployments import embedded
 from tests.support.contents import Contents, contents
 from tests.support.crash_runs import CrashRuns
+from tests.support.quick_prefect import LEAN
 
 TASKS = ("plan-restore", "prepare-target", "fetch", "load", "compare", "finish", "finish-views")
 KILLS = [(task, moment) for task in TASKS for moment in ("running", "completion")]
@@ -73,7 +74,7 @@ def ward(
         database[name].insert_many([{"_id": i, "n": i % 7, "text": "0123456789" * 10_000} for i in range(100)])
         database[name].create_index("n")
     database.create_collection("few", viewOn="one", pipeline=[{"$match": {"n": 3}}])
-    s3, server = parts.s3(), parts.prefect_server(database=prefect_database)
+    s3, server = parts.s3(), parts.prefect_server(database=prefect_database, settings=LEAN)
     keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         BackupStore(credentials=keys, bucket=s3.bucket, endpoint=s3.endpoint).save("backups")

@@ -13,8 +13,8 @@ import pytest
 
 from flows.core.errors import ConfigurationError, Refused, StoreDenied, StoreUnavailable
 from flows.core.holds import HoldAction, HoldKind, HoldRequest
+from flows.core.inventory import InventoryRow
 from flows.core.keys import index_key
-from flows.core.summaries import InventoryRow
 from flows.storage.inventory import Inventory
 from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore

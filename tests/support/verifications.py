@@ -10,7 +10,7 @@ from flows.core.encryption import Identities, Identity, Protection
 from flows.core.manifest import Manifest
 from flows.core.signing import SigningKey
 from flows.core.verification import Walk
-from flows.core.verify_report import VerifiedBackup
+from flows.core.verified import VerifiedBackup
 from flows.storage.listing import list_repository
 from flows.storage.memory import MemoryStore
 from flows.storage.repository import Repository

@@ -75,7 +75,7 @@ class KernelEngine:
 
     def convert(self, schema: ExportSchema, documents: bytes) -> Converted:
         """See `Engine`."""
-        tables = [schema.arrow.empty_table()]
+        tables: list[pa.Table] = []
         rejects: list[reading.Reject] = []
         with reading.no_collector():
             for batch in batches_of(documents, _FIRST):
@@ -90,7 +90,7 @@ class KernelEngine:
                 else:
                     table = pa.Table.from_batches([rows])
                 tables.append(table)
-        return Converted(pa.concat_tables(tables), tuple(rejects))
+        return Converted(pa.concat_tables(tables or [schema.arrow.empty_table()]), tuple(rejects))
 
     def _plan(self, schema: ExportSchema) -> SchemaPlan:
         with self._lock:

@@ -31,7 +31,7 @@ class PythonEngine:
 
     def convert(self, schema: ExportSchema, documents: bytes) -> Converted:
         """See `Engine`."""
-        tables = [schema.arrow.empty_table()]
+        tables: list[pa.Table] = []
         rejects: list[reading.Reject] = []
         rows: Rows | None = Rows(schema)
         with reading.no_collector():
@@ -49,7 +49,7 @@ class PythonEngine:
                 table, unreadable = with_others(schema, good, others, len(batch))
                 tables.append(table)
                 rejects += unreadable
-        return Converted(pa.concat_tables(tables), tuple(rejects))
+        return Converted(pa.concat_tables(tables or [schema.arrow.empty_table()]), tuple(rejects))
 
 
 def with_others(

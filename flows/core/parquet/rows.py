@@ -147,7 +147,7 @@ class _Code:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self.names: dict[str, Any] = {
-            "otherwise": _Otherwise(),
+            "otherwise": _Otherwise,
             "keys": _KEYS,
             "uuid": struct.pack("<iB", 16, 4),
             "words": struct.Struct("<QQ").unpack_from,
@@ -169,7 +169,8 @@ class _Code:
     def function(self, name: str) -> Callable[..., None]:
         """The function of this name."""
         exec(_compiled("\n".join(self._lines)), self.names)  # noqa: S102 - all of the text is from here
-        found: Callable[..., None] = self.names[name]
+        # Not left there: it would hold itself, and all rows with it, until the collector comes.
+        found: Callable[..., None] = self.names.pop(name)
         return found
 
 
