@@ -28,7 +28,7 @@ def erase(
     subject: str,
     why: str,
     dataset: str = "default",
-    store: str = "exports",
+    target: str = "exports",
     rules: str | None = None,
     domain: str = "",
     fields: dict[str, str] | None = None,
@@ -48,7 +48,7 @@ def erase(
         subject: Name of a MongoDB Erasure Subject block with what identifies the person. Delete it afterwards.
         why: The reason, for whoever asks in some years. Name a case or a ticket; no personal data.
         dataset: Name of the data set.
-        store: Name of the MongoDB Backup Store block that holds the data set.
+        target: Name of the MongoDB Backup Store block that holds the data set.
         rules: Name of the MongoDB Export Rules block that has the keys, where the person is found by pseudonyms.
         domain: Find the person in all fields whose pseudonyms are of this domain.
         fields: Or in these, by collection: `{"shop.invoices": "customer.id, payer.id"}`; patterns with `*` will do.
@@ -72,7 +72,7 @@ def erase(
     rule_set, keys = load_block(ExportRules, rules).open() if rules else (None, Keys())
     sought = Sought.of(person, fields or {}, domain=domain, keys=keys, rules=rule_set, anywhere=anywhere)
     sought.check()
-    block = load_block(BackupStore, store)
+    block = load_block(BackupStore, target)
     started = datetime.now(UTC)
     with open_run() as run, hold_dataset(dataset, overlap):
         before = open_dataset(block, dataset, now=started)

@@ -22,7 +22,7 @@ from flows.tasks.settings import ExportRetention, Overlap
 @flow(name="prune-exports", flow_run_name="prune exports of {dataset}", persist_result=False)
 def prune_exports(
     dataset: str = "default",
-    store: str = "exports",
+    target: str = "exports",
     keep: ExportRetention = ExportRetention(),  # noqa: B008 - Prefect shows it as the default of the form
     dry_run: bool = True,
     overlap: Overlap = Overlap.WAIT,
@@ -32,7 +32,7 @@ def prune_exports(
 
     Args:
         dataset: Name of the data set.
-        store: Name of the MongoDB Backup Store block that holds the data set.
+        target: Name of the MongoDB Backup Store block that holds the data set.
         keep: How long partitions and exports are kept, and how many exports are never removed.
         dry_run: Only show what would be removed. Turn it off to remove.
         overlap: While another run works on this data set: `wait` for its end, or `refuse` to run.
@@ -43,7 +43,7 @@ def prune_exports(
     check_plan_name(dataset)
     keep.policy()
     send_logs()
-    block = load_block(BackupStore, store)
+    block = load_block(BackupStore, target)
     now = datetime.now(UTC)
     with hold_dataset(dataset, overlap):
         before = open_dataset(block, dataset, now=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 
 from flows.core.parquet.paths import FieldPath
 from flows.core.parquet.pseudonyms import Keys
@@ -25,6 +25,7 @@ Change = Callable[[Value], Value | None]
 
 _MASKED = "****"  # of one length, since that of a name says something
 _DIGITS = 38  # of decimals in Parquet
+_LEAST = -(2**63)  # below the lowest number of 64 bits there is none
 _WIDE = Context(prec=120)
 _DAY = 86_400_000  # [ms]
 _FIXED = {Unit.HOUR: (3_600_000, 0), Unit.DAY: (_DAY, 0), Unit.WEEK: (7 * _DAY, 4 * _DAY)}  # 1970-01-05 was a Monday
@@ -45,8 +46,8 @@ def change(rule: Rule, path: FieldPath, rules: NamespaceRules, keys: Keys) -> Ch
         ConfigurationError: There is no key for pseudonyms.
     """
     if rule.action is Action.HMAC:
-        made = keys.pseudonyms(rules.domain(rule, path))
-        return lambda value: made.of(as_bytes(value, rule.normalize), rule.bits)
+        made, steps, bits = keys.pseudonyms(rules.domain(rule, path)), rule.normalize, rule.bits
+        return lambda value: made.of(as_bytes(value, steps), bits)
     simple = _SIMPLE[rule.action]
     return lambda value: simple(value, rule)
 
@@ -74,7 +75,10 @@ def _truncate(value: Value, rule: Rule) -> Value | None:
 
 
 def _date(value: Value, rule: Rule) -> Value | None:
-    return floor(value, rule.unit) if isinstance(value, Moment) else None
+    if not isinstance(value, Moment):
+        return None
+    begin = floor(value, rule.unit)
+    return begin if begin.milliseconds >= _LEAST else None
 
 
 def _bucket(value: Value, rule: Rule) -> Value | None:
@@ -84,16 +88,16 @@ def _bucket(value: Value, rule: Rule) -> Value | None:
     if not exact.is_finite():
         return value
     try:
-        count = _WIDE.divide(exact, rule.step).quantize(Decimal(1), ROUND_FLOOR, _WIDE)
-        low = _WIDE.multiply(count, rule.step)
+        rest = _WIDE.remainder(exact, rule.step)  # of the sign of the number
+        low = _WIDE.subtract(exact, rest if rest >= 0 else rest + rule.step)
+        low = _WIDE.quantize(low, rule.step)  # so that what is equal is written alike
     except InvalidOperation:  # more digits than any column has
         return None
     if isinstance(value, float):
         return float(low)
     if isinstance(value, Decimal):
         return low if len(low.as_tuple().digits) <= _DIGITS else None
-    # Below the lowest number of 64 bits there is none.
-    return int(low) if low == low.to_integral_value() and low >= -(2**63) else None
+    return int(low) if low == low.to_integral_value() and low >= _LEAST else None
 
 
 _SIMPLE: dict[Action, Callable[[Value, Rule], Value | None]] = {

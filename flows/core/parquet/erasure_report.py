@@ -9,6 +9,7 @@ from datetime import datetime
 from flows.core.canonical import canonical, plain
 from flows.core.errors import ErasureIncomplete
 from flows.core.keys import backup_id
+from flows.core.markup import markdown_text
 from flows.core.names import Namespace
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.dataset_keys import export_prefix
@@ -153,9 +154,9 @@ def erasure_page(report: ErasureReport) -> str:
         f"{counted(report.gone, 'row')} of one person {verb}"
         + ("; nothing was written, this is a dry run." if report.dry_run else ".")
         + "\n",
-        f"* **Why**: {report.why}",
-        f"* **By**: {report.by}, {format_time(report.started)}",
-        f"* **Where**: {report.target}, data set {report.dataset}, version {report.version_before}"
+        f"* **Why**: {markdown_text(report.why)}",
+        f"* **By**: {markdown_text(report.by)}, {format_time(report.started)}",
+        f"* **Where**: {markdown_text(report.target)}, data set {report.dataset}, version {report.version_before}"
         + ("" if report.dry_run else f", now {report.version_after}"),
         f"* **Sought by**: {counted(report.values, 'value')}"
         + (f", pseudonyms of the domain `{report.domain}`" if report.domain else ""),
@@ -181,8 +182,8 @@ def erasure_page(report: ErasureReport) -> str:
 
 def _namespace_row(item: ErasedNamespace) -> dict[str, str]:
     return {
-        "collection": str(item.namespace),
-        "sought in": ", ".join(item.fields) or "no such field",
+        "collection": markdown_text(str(item.namespace)),
+        "sought in": markdown_text(", ".join(item.fields)) or "no such field",
         "rows read": format_count(item.read),
         "of the person": format_count(item.gone),
         "files": format_count(len(item.files)),
@@ -199,7 +200,10 @@ def _proof(report: ErasureReport, proof: Proof) -> list[str]:
         f"\nThe record is {report.record_key}.",
     ]
     if proof.traces:
-        rows = [{"object": one.key, "where": one.where, "values": format_count(one.values)} for one in proof.traces]
+        rows = [
+            {"object": one.key, "where": markdown_text(one.where), "values": format_count(one.values)}
+            for one in proof.traces
+        ]
         parts += ["\n## Traces\n", markdown_table(rows[:_SHOWN]), *_more(len(rows))]
     if report.kept:
         rows = [

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flows.core.errors import ConfigurationError
+from flows.core.markup import markdown_text
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.erasure_report import Removal
 from flows.core.parquet.partition_times import partition_end
@@ -227,7 +228,7 @@ def pruned_page(report: PrunedExports) -> str:
         f"# Retention of the exports in {report.dataset}\n",
         f"{counted(files, 'file')}, {format_bytes(size)}, "
         + ("would be removed: this is a dry run." if report.dry_run else "were removed, with all versions."),
-        f"\nVersion {report.version_before} of the data set in {report.target}"
+        f"\nVersion {report.version_before} of the data set in {markdown_text(report.target)}"
         + ("." if report.version_after == report.version_before else f", now {report.version_after}."),
         "\n## Decisions\n",
         markdown_table(rows[:_SHOWN]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,6 @@ from flows.core.errors import ConfigurationError
 
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 _FORMS = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
-_PARTITION = re.compile(r"(year|month|day)=(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
 # Years of four digits: as milliseconds since 1970. What is beyond has no name that readers understand.
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
 
@@ -94,17 +92,6 @@ class Partitioning:
             # Years below 1000 come without zeros.
             year, dash, rest = name.partition("-")
             yield f"{self.unit.value}={year.zfill(4)}{dash}{rest}", table.filter(pc.equal(codes, floor))
-
-
-def partition_start(partition: str) -> datetime | None:
-    """When the time of a partition begins, aware; None for that of rows without a date, and for what is none."""
-    match = _PARTITION.fullmatch(partition)
-    if match is None:
-        return None
-    try:
-        return datetime(int(match[2]), int(match[3] or 1), int(match[4] or 1), tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _field(schema: pa.Schema, path: str) -> pa.Field | None:

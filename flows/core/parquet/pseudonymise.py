@@ -82,6 +82,7 @@ def unused(schema: pa.Schema, rules: NamespaceRules) -> tuple[str, ...]:
     return tuple(rule.where for rule in rules.rules if not used(rule))
 
 
+_NEAR = 253_402_300_800_000  # [ms] from 1970 to the end of the year 9999
 # Columns that are of the row as a whole, and of no field.
 _OF_ROWS = (Shape.OWN, Shape.NULLS, Shape.EXTRA)
 
@@ -125,6 +126,8 @@ class _Values:
     path: FieldPath
 
     def run(self, array: pa.Array, run: _Run) -> pa.Array:
+        if self.rule.action is Action.DATE and _is_near(array):
+            return pc.floor_temporal(array, unit=self.rule.unit.value)
         function = run.change(self.rule, self.path)
         return _each(
             array,
@@ -190,6 +193,13 @@ def _offsets(array: pa.Array) -> pa.Array:
     """Where each list begins in what `flatten` gives, and where the last one ends."""
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     return pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+
+
+def _is_near(array: pa.Array) -> bool:
+    """Whether all dates are so near that Arrow knows their calendar: it is wrong of years with five digits."""
+    ends = pc.min_max(array.cast(pa.int64()))
+    least, most = ends["min"].as_py(), ends["max"].as_py()
+    return least is None or (least > -_NEAR and most < _NEAR)
 
 
 def _each(array: pa.Array, function: Callable[[pa.Array], pa.Array]) -> pa.Array:

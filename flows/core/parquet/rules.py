@@ -378,4 +378,5 @@ def _step(given: Given) -> Decimal:
         raise given.wrong("step", "a number", value) from None
     if not step.is_finite() or step <= 0 or step.adjusted() > 18 or step.adjusted() < -18:
         raise given.wrong("step", "a number above 0", value)
-    return step
+    # Written out, since results have as many digits behind the point as the step: 1e2 and 100 are one step.
+    return Decimal(f"{step.normalize():f}")

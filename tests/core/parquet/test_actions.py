@@ -109,6 +109,7 @@ def test_spellings_of_one_thing_are_made_one_where_that_is_asked() -> None:
         ({"action": "date", "unit": "day"}, "2026-01-01", None),
         ({"action": "date", "unit": "day"}, 5, None),
         ({"action": "date", "unit": "day"}, Moment(-1), Moment(-86_400_000)),
+        ({"action": "date", "unit": "year"}, Moment(-(2**63)), None),
     ],
 )
 def test_each_action(rule: dict[str, Any], value: Value, expected: Value | None) -> None:

@@ -60,7 +60,12 @@ def test_a_person_is_found_where_no_column_is() -> None:
     assert found(table, "C-1", fields={NS: ("n",)}) == [5]
     assert found(table, "C-1", fields={NS: ("list[].late",)}) == [6]
     many = {f"k{number}": {"who": f"C-{number}"} for number in range(300)}
-    assert found(table_of([{"map": many}, {"map": {}}]), "C-12", fields={NS: ("map.k12.who",)}) == [0]
+    table = table_of([{"map": {**many, "list": [{"who": "C-x"}, 5]}}, {"map": {"list": [["C-x"]]}}])
+    assert found(table, "C-12", fields={NS: ("map.k12.who",)}) == [0]
+    assert found(table, "C-x", fields={NS: ("map.list[].who",)}) == [0]
+    assert found(table, "C-x", fields={NS: ("map.list[][]",)}) == [1]
+    assert found(table, "C-x", fields={NS: ("map.list",)}) == [1]
+    assert found(table, "C-x", fields={NS: ("map.none.who",)}) == []
 
 
 RULES: list[dict[str, Any]] = [
@@ -79,6 +84,7 @@ def test_a_person_is_found_by_pseudonyms() -> None:
     assert found(left, "C-2", domain="subject", keys=KEYS) == [0, 1]
     assert found(left, "7", domain="subject", keys=KEYS) == [2]
     assert found(left, "7", fields={NS: ("n",)}, keys=KEYS) == [2]  # its own domain
+    assert found(left, "3", fields={NS: ("_id",)}, keys=KEYS) == [3]  # a field that a rule keeps
     assert found(left, "C-1", domain="other", keys=KEYS) == []
     # What is in JSON alone, by the rules of today.
     rules = RuleSet((rules_of(*RULES),))

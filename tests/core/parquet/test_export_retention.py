@@ -68,6 +68,10 @@ def test_the_newest_exports_are_never_removed() -> None:
     assert found["2023-12-27", ""] == "kept: one of the newest 1, which are never removed"
     assert len(after.exports) == 2
     assert decided(given, ExportPolicy(export_days=10, at_least=2))[1] is given
+    months = dataset(export(0, partitions=("month=2001-01",)))
+    assert decided(months, ExportPolicy(export_days=10))[0]["2026-03-06", "month=2001-01"] == (
+        "kept: no rule is for partitions"
+    )
 
 
 def test_an_export_stays_while_changes_follow_it() -> None:
@@ -141,6 +145,7 @@ def test_the_page_says_what_goes_and_what_lives_on() -> None:
     assert [row["decision"] for row in rows] == ["would be removed", "kept"]
     assert rows[0]["reason"] == "older than 300 days; not one of the newest 1"
     assert "1 file, 1000 B, would be removed: this is a dry run." in pruned_page(dry)
+    assert "… and 100 more." in pruned_page(dataclasses.replace(dry, decisions=plan.decisions * 300))
     kept = Removal(0, (Kept("a/b.parquet", "locked", NOW),))
     page = pruned_page(dataclasses.replace(dry, version_after=2, removal=kept, dry_run=False))
     assert "were removed, with all versions." in page

@@ -13,16 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bson.binary import Binary
+from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.core.errors import ConfigurationError, IntegrityError
+from flows.core.parquet.actions import Moment
 from flows.core.parquet.engine import engine
 from flows.core.parquet.growth import grown
 from flows.core.parquet.listing import listed, ruled_columns_page
 from flows.core.parquet.pseudonymise import apply, transformed, unused
 from flows.core.parquet.pseudonyms import Keys
-from flows.core.parquet.rules import NamespaceRules, RuleSet
+from flows.core.parquet.rules import NamespaceRules, RuleSet, Unit
 from flows.core.parquet.statistics import safe_statistics
 from tests.core.parquet.test_actions import KEY, changed
 
@@ -189,6 +191,11 @@ def test_a_rule_for_values_before_documents_or_arrays_is_refused() -> None:
         {"path": "tags", "action": "hmac"}
     )
     assert "customer.*" in refused({"path": "customer", "action": "hmac"}, unlisted="keep")
+    dotted = table_of([{"a.b": {"c": 1}, "d.e": [1]}]).schema
+    with pytest.raises(ConfigurationError, match=r"write /a\.b/\* for all of them"):
+        transformed(dotted, rules_of({"path": "/a.b", "action": "keep"}))
+    with pytest.raises(ConfigurationError, match=r"Write /d\.e/\[\] for its elements"):
+        transformed(dotted, rules_of({"path": "/d.e", "action": "keep"}))
     assert transformed(table_of(DOCUMENTS).schema, rules_of({"path": "customer", "action": "keep"}, unlisted="keep"))
 
 
@@ -260,6 +267,14 @@ def test_the_dry_run_shows_every_field_and_no_value() -> None:
     assert shown["_extra", "values without a column"]["rule"] == "by the rule of each field"
     for value in ("Anna", "C-1", "19", "12345", "65f0"):
         assert value not in json.dumps(rows)
+    assert shown["paid", "boolean"]["looks like"] == "true or false"
+    left_out = table_of(DOCUMENTS).append_column("_op", pa.array(["insert"] * 4))
+    strict = {
+        (row["field"], row["type"]): row["rule"] for row in listed(left_out, rules_of(*RULES, extra_columns="drop"))
+    }
+    assert strict["customer", "values of other types"] == strict["_extra", "values without a column"] == "drop"
+    assert ("_op", "text") not in strict
+    assert listed(table_of(DOCUMENTS).slice(0, 0), rules_of(*RULES))[0]["looks like"] == "-"
 
 
 def test_only_safe_columns_have_statistics() -> None:
@@ -276,6 +291,33 @@ def test_only_safe_columns_have_statistics() -> None:
     columns = [group.column(index) for index in range(group.num_columns)]
     assert [column.path_in_schema for column in columns if column.is_stats_set] == safe
     assert safe_statistics(schema, rules_of(unlisted="keep")) == ["_id", "at", "sum", "count", "rate", "paid"]
+    own = table.select(["paid"]).append_column("_op", pa.array(["insert"] * table.num_rows)).schema
+    assert safe_statistics(own, None) == ["paid", "_op"]
+
+
+def test_decimals_that_are_texts_are_numbers_to_rules() -> None:
+    table = table_of([{"x": bson.Decimal128(text)} for text in ("1E+6000", "NaN", "-Infinity", "12.5", "12.50")])
+    assert table.schema.field("x").metadata[b"mongo.kind"] == b"decimal-text"
+    cut = apply(table, rules_of({"path": "x", "action": "bucket", "step": 5}), KEYS).column("x").to_pylist()
+    assert cut == [None, "NaN", "-Infinity", "10", "10"]
+    made = apply(table, rules_of({"path": "x", "action": "hmac", "domain": "d"}), KEYS).column("x").to_pylist()
+    assert made[3] == made[4] == changed(12.5, action="hmac", domain="d")
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**14), 10**14), min_size=1), st.sampled_from(Unit))
+def test_dates_are_rounded_in_columns_as_they_are_one_by_one(moments: list[int], unit: Unit) -> None:
+    table = table_of([{"x": DatetimeMS(moment)} for moment in moments])
+    rule = {"path": "x", "action": "date", "unit": unit.value}
+    expected = [changed(Moment(moment), **{**rule, "path": "f"}) for moment in moments]
+    left = apply(table, rules_of(rule), KEYS).column("x").cast(pa.int64()).to_pylist()
+    assert left == [value.milliseconds if isinstance(value, Moment) else None for value in expected]
+
+
+def test_what_a_column_cannot_hold_any_more_does_not_leave() -> None:
+    table = table_of([{"x": bson.Decimal128("-" + "9" * 34)}, {"x": bson.Decimal128("0.0001")}])
+    assert table.schema.field("x").type == pa.decimal128(38, 4)
+    rounded = apply(table, rules_of({"path": "x", "action": "bucket", "step": 10**18}), KEYS).column("x")
+    assert rounded.to_pylist() == [None, 0]
 
 
 SECRET = "Kanarienvogel"
