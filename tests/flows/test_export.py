@@ -252,6 +252,9 @@ def test_documents_that_no_row_can_hold_are_kept_beside_the_rows(
     (rejects,) = target.paths(f"{database}.odd", "odd", FileRole.REJECTS)
     assert rejects.read_bytes() == twice
     assert "**1 document cannot be rows**" in page(run.id)
+    (warning,) = [text for text in report.warnings if "cannot be rows" in text]
+    assert warning.startswith(f"1 document of {database}.odd cannot be rows: ")
+    assert "twice" in warning or "two" in warning
     assert any("1 documents of" in line for line in logged(run.id))
 
 
