@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import io
 import struct
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.core.errors import ConfigurationError, Truncated
+from flows.core.parquet import kernel_engine, reading, tallies
 from flows.core.parquet.documents import documents_of
 from flows.core.parquet.engine import Engine, engine
 from flows.core.parquet.growth import grown
@@ -30,6 +32,16 @@ from tests.support.wild import DECIMALS, Raw, Wild, contents, element, encode, r
 PYTHON, KERNEL = PythonEngine(), KernelEngine()
 ENGINES = pytest.mark.parametrize("one", [PYTHON, KERNEL], ids=lambda one: one.name)
 NAMESPACE = "shop.wild"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_batches() -> Iterator[None]:
+    """What an engine does from the second batch on it does here from the second documents on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "_FIRST", 100)
+        patch.setattr(kernel_engine, "_FIRST", 100)
+        patch.setattr(reading, "BATCH", 20_000)
+        yield
 
 
 def through_parquet(table: pa.Table) -> pa.Table:
@@ -145,12 +157,50 @@ def test_a_document_that_is_not_clearly_one_is_set_aside_whole(one: Engine, why:
     }[place]
     good = [encode({"a": number, "list": [{"a": 1}], "json": {}, "code": Code("x", {})}) for number in range(3)]
     schema, _changes = grown(None, one.profile(NAMESPACE, b"".join(good)))
-    data = b"".join([good[0], bad, *good[1:]])
+    data = b"".join([*good[:2], bad, good[2]])
+    assert len(good[0]) < 100 <= len(good[0] + good[1])  # then the bad one is not in the first batch
     done = one.convert(schema, data)
     assert [(reject.document, reject.why) for reject in done.rejects] == [(bad, why)]
     assert done.table.column("a").to_pylist() == [0, 1, 2]
     profile = one.profile(NAMESPACE, data)
     assert (profile.documents, profile.rejects) == (3, 1)
+
+
+@ENGINES
+def test_text_is_utf8_by_the_rules_of_python(one: Engine) -> None:
+    edges = [
+        bytes((lead, second, third, 0xBF))
+        for lead in (0xE0, 0xED, 0xEF, 0xF0, 0xF4, 0xF5)
+        for second in (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)
+        for third in (0x41, 0x80, 0xBF, 0xC2)
+    ]
+    texts = [
+        *edges,
+        b"\xc0\x80",
+        b"\xc1\xbf",
+        b"\xc2\x7f",
+        b"\xc2\x80",
+        b"\xdf\xbf",
+        b"\xdf",
+        b"\xe2\x82",
+        b"\xff",
+        b"\x80",
+    ]
+    texts += [b"eight ok" + text + b"and more" for text in texts]
+    texts += [text[:3] for text in edges]
+    documents = [encode({"a": Raw(b"\2" + struct.pack("<i", len(text) + 1) + text + b"\0")}) for text in texts]
+    schema, _changes = grown(None, one.profile(NAMESPACE, encode({"a": "text"}) * 9))
+    good = [text.decode() for text in texts if text.decode(errors="ignore").encode() == text]
+    assert 20 < len(good) < len(texts) - 20
+    found: list[str] = []
+    rejected = 0
+    for document in documents:  # alone, so that each is looked at by what is quick
+        done = one.convert(schema, encode({"a": "first"}) * 9 + document)
+        found += done.table.column("a").to_pylist()[9:]
+        rejected += len(done.rejects)
+        assert one.profile(NAMESPACE, encode({"a": "first"}) * 9 + document).rejects == len(done.rejects)
+    assert found == good
+    assert rejected == len(texts) - len(good)
 
 
 @ENGINES
