@@ -17,11 +17,12 @@ from bson.raw_bson import RawBSONDocument
 from prefect.client.orchestration import get_client
 from pymongo import MongoClient
 
-from blocks import ExportRules
+from blocks import ErasureSubject, ExportRules
 from deployments import embedded
 from flows.backup import backup
 from flows.core.parquet.pseudonyms import Keys, RootKey
-from flows.core.parquet.records import FileRole
+from flows.core.parquet.records import ExportKind, FileRole
+from flows.erase import erase
 from flows.export import export
 from flows.tasks.export_job import EngineChoice
 from tests.flows.conftest import store_of_a_module
@@ -199,6 +200,37 @@ def test_nothing_of_a_person_leaves(mongo_client: Client, target: Target, spool:
     listing = json.dumps(table(runs[0].id))
     assert '"field": "name"' in listing
     assert "Xxxxxxxxxxxxx" in listing
+
+
+def test_a_person_is_erased_from_exports_and_stays_away(mongo_client: Client, target: Target) -> None:
+    people = mongo_client[VAULT].people
+    email = f"{NAME}5@example.com"
+    run_export(incremental=True)
+    people.update_many({"email": email.upper()}, {"$set": {"group": 7}})
+    people.update_many({"group": 0}, {"$set": {"group": 8}})
+    take()
+    assert run_export(incremental=True).value.namespaces[0].kind is ExportKind.CHANGES
+    mine = {"email": {"$regex": f"^{email}$", "$options": "i"}}
+    pseudonym = Keys([KEY]).pseudonyms("shared person").of(email.lower().encode(), 128).encode()
+    everything = {name for name in target.files if pseudonym in contents(target.folder / name)}
+    before = ask(f"SELECT count(*) FROM ({target.current(PEOPLE)})")[0][0]
+
+    ErasureSubject(values=email).save("case-7", overwrite=True)
+    run = run_flow(erase, subject="case-7", why="case 7", rules="vault", domain="person", dry_run=False)
+    assert run.state.is_completed(), run.error
+    assert everything & set(target.files) == set()
+    assert [name for name in target.files if pseudonym in contents(target.folder / name)] == []
+    assert run.value.gone > people.count_documents(mine) > 0  # with versions that were before
+    assert ask(f"SELECT count(*) FROM ({target.current(PEOPLE)})") == [(before - people.count_documents(mine),)]
+
+    people.delete_many(mine)
+    take()
+    assert run_export(incremental=True).value.namespaces[0].kind is ExportKind.CHANGES
+    assert [name for name in target.files if pseudonym in contents(target.folder / name)] == []
+    query = f'SELECT count(*), sum(CAST("group" AS BIGINT)) FROM ({target.current(PEOPLE)})'
+    total = sum(one["group"] for one in people.find({"_id": {"$ne": "broken"}}) if isinstance(one["group"], int))
+    assert ask(query) == [(people.count_documents({}) - 1, total)]
+    assert traces(said(run)) == []
 
 
 def test_a_collection_without_rules_is_refused_before_anything_is_read(mongo_client: Client, target: Target) -> None:
