@@ -1,4 +1,4 @@
-"""The benchmark: the flows beside `mongodump --gzip` with an upload, and beside only reading the database.
+"""The benchmark: the flows beside `mongodump --gzip` with an upload, beside only reading the database; and the engines.
 
 Run `python -m deployments.bench --size 1GB --json bench.json`. Every figure is that of a fresh child process, taken
 in one run on one server. Where the official tools are not on PATH, their lines are left out. Nothing is asserted but
@@ -26,7 +26,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from deployments import payments
+from deployments import bench_engines, payments
 from deployments.contenders import RESTORED, Figures
 from deployments.embedded import parts
 from deployments.rig import DATABASE, Addresses, Rig
@@ -89,6 +89,8 @@ def _bench(size: int, repeat: int) -> Figures:
     medians = {name: _median([one[name] for one in rounds]) for name in rounds[0]}
     print()
     print(_report(medians))
+    engines = bench_engines.measure(min(size, bench_engines.SIZE))
+    print(f"\n{bench_engines.table_of(engines)}")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {**_machine(), "load_average_at_start": load},
@@ -102,6 +104,7 @@ def _bench(size: int, repeat: int) -> Figures:
         "ratios_of_cpu": _ratios(medians, "cpu_seconds"),
         "verified_megabytes_per_cpu_second": _verified_per_second(medians["verification"]),
         "exported_megabytes_per_cpu_second": _exported_per_second(medians),
+        "export_engines": engines,
     }
 
 

@@ -160,7 +160,8 @@ def carry_out(
             done, new, views = tuple(_empty(plan) for plan in plans.values()), dataset, ""
             work.show_rules(plans)
         else:
-            done = work.write(dataset, plans)
+            done, found = work.write(dataset, plans)
+            warnings += found
             record = _record(job, done, ruling, (*facts.warnings, *warnings), started=started)
             new = with_export(dataset, record, [plan.record for plan in plans.values()], written=record.finished)
             views = publish_version(job.target, new)
@@ -277,8 +278,10 @@ class _Work:
             for namespace in chosen
         }
 
-    def write(self, dataset: Dataset, plans: Mapping[Namespace, NamespacePlan]) -> tuple[ExportedNamespace, ...]:
-        """Read everything again, and bring it into the target as Parquet."""
+    def write(
+        self, dataset: Dataset, plans: Mapping[Namespace, NamespacePlan]
+    ) -> tuple[tuple[ExportedNamespace, ...], tuple[str, ...]]:
+        """Read everything again, and bring it into the target as Parquet; gives what should be known of it too."""
         links = self._links({namespace: plan.since for namespace, plan in plans.items()})
         compared: dict[Namespace, Compared] = {}
         for namespace, link in links.items():
@@ -293,13 +296,13 @@ class _Work:
 
         for stored in overlapped(self.run, self.units, write_one, most=self.manner.in_flight):
             for namespace, one in stored.items():
-                brought[namespace] = brought[namespace].plus(one.documents, one.rejected, one.files)
+                brought[namespace] = brought[namespace].plus(one.documents, one.rejected, one.files, one.reasons)
         dictionaries = describe(
             self.job,
             {plan.record.key: plan.schema.as_json() for plan in plans.values()},
             {namespace: plan.dictionary for namespace, plan in plans.items()},
         )
-        return tuple(
+        done = tuple(
             exported_namespace(
                 namespace,
                 brought[namespace].plus(0, 0, compared[namespace].files if namespace in compared else ()),
@@ -314,6 +317,7 @@ class _Work:
             )
             for namespace, plan in plans.items()
         )
+        return done, tuple(text for namespace, one in brought.items() for text in one.warnings(namespace))
 
     def show_rules(self, plans: Mapping[Namespace, NamespacePlan]) -> None:
         """Leave a table of every field, its rule, and masked examples."""

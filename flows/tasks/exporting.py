@@ -37,6 +37,7 @@ class StoredNamespace:
     documents: int
     rejected: int
     files: tuple[DataFile, ...]
+    reasons: tuple[str, ...]  # why documents were rejected
 
 
 @stage(name="read-dataset", task_run_name="read data set {job.dataset}")
@@ -148,14 +149,15 @@ def _store(job: ExportJob, namespace: Namespace, written: WrittenNamespace, stem
     if written.rejects is not None:
         key = f"{prefix}{stem}.rejects.bson"
         files.append(exports.local_file(written.rejects, key, FileRole.REJECTS, written.rejected))
-        logger.warning("%d documents of %s cannot be rows; they are in %s", written.rejected, namespace, key)
-    elif written.rejected:
-        logger.warning("%d documents of %s cannot be rows, and stay in the backup", written.rejected, namespace)
+    if written.rejected:
+        where = "are set aside beside the rows" if written.rejects is not None else "stay in the backup"
+        reasons = "; ".join(written.reasons)
+        logger.warning("%d documents of %s cannot be rows, and %s: %s", written.rejected, namespace, where, reasons)
     found = []
     for file in files:
         found.append(exports.store_file(store, file, progress=job.checkpoint()))
         file.path.unlink()
-    return StoredNamespace(written.documents, written.rejected, tuple(found))
+    return StoredNamespace(written.documents, written.rejected, tuple(found), written.reasons)
 
 
 @stage(name="describe", task_run_name="describe {job.export}")

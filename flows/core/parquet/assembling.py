@@ -10,6 +10,9 @@ from flows.core.errors import IntegrityError
 from flows.core.names import Namespace
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.records import Changes, DataFile, ExportedNamespace, ExportKind, ExportRecord, SchemaRecord
+from flows.core.report import counted
+
+_MOST_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +22,23 @@ class Brought:
     documents: int = 0  # that were read
     rejected: int = 0
     files: tuple[DataFile, ...] = ()
+    reasons: tuple[str, ...] = ()  # why documents were rejected
 
-    def plus(self, documents: int, rejected: int, files: Iterable[DataFile]) -> Brought:
+    def plus(self, documents: int, rejected: int, files: Iterable[DataFile], reasons: Iterable[str] = ()) -> Brought:
         """With what one more unit has brought."""
-        return Brought(self.documents + documents, self.rejected + rejected, (*self.files, *files))
+        return Brought(
+            self.documents + documents,
+            self.rejected + rejected,
+            (*self.files, *files),
+            tuple(dict.fromkeys((*self.reasons, *reasons))),
+        )
+
+    def warnings(self, namespace: Namespace) -> tuple[str, ...]:
+        """What the operator should know of it."""
+        if not self.rejected:
+            return ()
+        what = f"{counted(self.rejected, 'document')} of {namespace} cannot be rows"
+        return (f"{what}: {'; '.join(self.reasons[:_MOST_REASONS])}",)
 
 
 def exported_namespace(

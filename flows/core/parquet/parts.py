@@ -30,6 +30,7 @@ METADATA_PREFIX = "mongo-backup."  # of the names in the metadata of a file
 # Of partitions that get rows in turns. More of them are written too: the file that waits longest is closed, and a
 # further one begun when it gets rows again.
 MOST_OPEN = 16
+_READ_ROWS = 16 * 1024  # that are read again at a time: a row group as a whole takes as much memory as it had
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,9 @@ class PartWriter:
                 part = _Open(self._new_path(partition), self._schema, self._form, table.num_rows)
             self._open[partition] = part
             part.write(table)
+            del table
+            # It would keep the memory of each group for the next, beside what the conversion takes meanwhile.
+            pa.default_memory_pool().release_unused()
             size = part.path.stat().st_size
         if size >= self._form.file_bytes:
             self._close(partition)
@@ -221,8 +225,8 @@ def read_again(path: Path, schema: pa.Schema, written: Control) -> None:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             same = file.schema_arrow.equals(schema, check_metadata=False)
-            for number in range(file.num_row_groups):
-                found.add(file.read_row_group(number))
+            for batch in file.iter_batches(batch_size=_READ_ROWS):
+                found.add(batch)
             rows = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unlike(path, expected="a Parquet file that can be read", got=str(error)) from error

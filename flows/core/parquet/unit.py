@@ -114,6 +114,7 @@ class WrittenNamespace:
     documents: int  # that were read
     rejected: int = 0  # of those that were to be written
     rejects: Path | None = None  # BSON of these; None where there are none, or where rules forbid that they leave
+    reasons: tuple[str, ...] = ()  # why they were rejected, each once
 
 
 def batches_of(
@@ -269,6 +270,7 @@ class _Sink(ExitStack):
         self._rejects = folder / f"{stem}.rejects.bson"
         self._documents = 0
         self._rejected = 0
+        self._reasons: dict[str, None] = {}
 
     def write(self, engine: Engine, documents: Documents, select: Select | None) -> None:
         """Convert documents and pass them on."""
@@ -284,6 +286,7 @@ class _Sink(ExitStack):
             with spool_errors(self._rejects), self._rejects.open("ab") as file:
                 file.writelines(reject.document for reject in converted.rejects)
         self._rejected += len(converted.rejects)
+        self._reasons |= dict.fromkeys(reject.why for reject in converted.rejects)
         for field, values in chosen.columns([reject.document for reject in converted.rejects], table.num_rows):
             table = table.append_column(field, values)
         self._rows.write(table)
@@ -305,7 +308,7 @@ class _Sink(ExitStack):
         """Close all files."""
         rejects = self._rejects if self._rejects.exists() else None
         files = self._rows.finish() + (self._identities.finish() if self._identities is not None else ())
-        return WrittenNamespace(files, self._documents, self._rejected, rejects)
+        return WrittenNamespace(files, self._documents, self._rejected, rejects, tuple(self._reasons))
 
 
 class Selector:
