@@ -44,19 +44,6 @@ _NAMES: dict[type, str] = {
 }
 
 
-def observed(namespace: str, documents: bytes) -> Profile:
-    """The profile of whole BSON documents, one after the other.
-
-    Raises:
-        Truncated: They do not follow each other without a gap.
-    """
-    found = Profile(namespace)
-    with reading.no_collector():
-        for batch in reading.batches(documents):
-            observe(found, batch)
-    return found
-
-
 def observe(found: Profile, documents: Sequence[bytes]) -> None:
     """Add some documents to a profile."""
     values, rejects = reading.decoded(documents)
@@ -126,7 +113,12 @@ def _integers(name: str) -> Callable[[Node, Sequence[int]], None]:
 
 def _decimals(node: Node, values: Sequence[bson.Decimal128]) -> None:
     node.saw(profile.DECIMAL, len(values))
-    words = struct.unpack(f"<{2 * len(values)}Q", b"".join([value.bid for value in values]))
+    observe_decimals(node, [value.bid for value in values])
+
+
+def observe_decimals(node: Node, values: Sequence[bytes]) -> None:
+    """Note the digits of decimals, whose type was counted, from their 16 bytes."""
+    words = struct.unpack(f"<{2 * len(values)}Q", b"".join(values))
     largest: dict[int, int] = {}  # lower word by upper word: few of these, as they have sign and exponent
     for low, high in zip(words[::2], words[1::2], strict=True):
         if low > largest.get(high, -1):

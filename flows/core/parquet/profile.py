@@ -80,6 +80,11 @@ class Node:
             self.children[key] = Node()
         return self.children[key]
 
+    def size(self) -> int:
+        """How many fields there are in it, at all levels."""
+        inner = [*self.children.values(), *([self.element] if self.element else [])]
+        return len(inner) + sum(node.size() for node in inner)
+
     def forget_children(self) -> None:
         """Take the names of the fields for data."""
         self.dynamic = True
@@ -142,9 +147,9 @@ class Profile:
             Truncated: They do not follow each other without a gap.
         """
         # Below this module, which only says what a profile is; and the driver is not loaded for that.
-        from flows.core.parquet.observing import observed  # noqa: PLC0415
+        from flows.core.parquet.tallies import profiled  # noqa: PLC0415
 
-        self.merge(observed(self.namespace, documents))
+        self.merge(profiled(self.namespace, documents))
 
     def merge(self, other: Profile) -> None:
         """Add what another profile of the same namespace has seen."""

@@ -12,12 +12,11 @@ import pyarrow as pa
 
 from flows.core.parquet import reading
 from flows.core.parquet.columns import Converted, record_batch
-from flows.core.parquet.observing import observed
+from flows.core.parquet.generated import LONGEST, WORTH
 from flows.core.parquet.profile import Profile
 from flows.core.parquet.rows import Rows
 from flows.core.parquet.schema import ExportSchema
-
-_WORTH = 0.1  # share of the documents of a batch that have to be as expected, or the next ones are all decoded
+from flows.core.parquet.tallies import profiled
 
 
 class PythonEngine:
@@ -27,13 +26,13 @@ class PythonEngine:
 
     def profile(self, namespace: str, documents: bytes) -> Profile:
         """See `Engine`."""
-        return observed(namespace, documents)
+        return profiled(namespace, documents)
 
     def convert(self, schema: ExportSchema, documents: bytes) -> Converted:
         """See `Engine`."""
         tables: list[pa.Table] = []
         rejects: list[reading.Reject] = []
-        rows: Rows | None = Rows(schema)
+        rows = Rows(schema) if schema.next_id <= LONGEST else None
         with reading.no_collector():
             for batch in reading.batches(documents):
                 others = dict(enumerate(batch))
@@ -44,7 +43,7 @@ class PythonEngine:
                         good = rows.batch()
                     except pa.ArrowInvalid:
                         others = dict(enumerate(batch))  # one has text that is not UTF-8
-                    if len(others) > (1 - _WORTH) * len(batch):
+                    if len(others) > (1 - WORTH) * len(batch):
                         rows = None
                 table, unreadable = with_others(schema, good, others, len(batch))
                 tables.append(table)

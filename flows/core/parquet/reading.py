@@ -76,8 +76,12 @@ def split(documents: bytes) -> list[bytes]:
     return found
 
 
-def batches(documents: bytes) -> Iterator[list[bytes]]:
+def batches(documents: bytes, first: int = BATCH) -> Iterator[list[bytes]]:
     """The same documents, in lists of about `BATCH` bytes.
+
+    Args:
+        documents: Whole ones, one after the other.
+        first: [bytes] of the first list.
 
     Raises:
         Truncated: As for `split`.
@@ -87,9 +91,9 @@ def batches(documents: bytes) -> Iterator[list[bytes]]:
     for document in split(documents):
         batch.append(document)
         size += len(document)
-        if size >= BATCH:
+        if size >= first:
             yield batch
-            batch, size = [], 0
+            batch, size, first = [], 0, BATCH
     if batch:
         yield batch
 

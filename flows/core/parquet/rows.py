@@ -1,28 +1,25 @@
 """Documents that are as a schema expects, read straight from their bytes: without values in between, in half the time.
 
 Their fields have to come in the order of the columns, though some may be missing or null, and have the types of these.
-Of any other document nothing is taken. What reads them is a function that is written for the schema: names of fields
-are not in its text, but constants that it refers to.
+Of any other document nothing is taken.
 """
 
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
-from types import CodeType
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from flows.core.parquet.decimals import PRECISION, factor
+from flows.core.parquet.generated import UNEXPECTED, Code, Otherwise
 from flows.core.parquet.observing import EXACT_IN_DOUBLE
 from flows.core.parquet.scalars import null_pointers, scalars
 from flows.core.parquet.schema import Column, ExportSchema, Kind, escaped
 
 _NULL = 0x0A
-_KEYS = tuple(b"%d\0" % index for index in range(1000))  # of the elements of arrays
 
 # How a value at `at` is kept, by kind of column and type: `{keep}` keeps it, `{name}` is how the column is called.
 _INT32, _INT64 = "value = int32(data, at)[0]\nat += 4\n", "value = int64(data, at)[0]\nat += 8\n"
@@ -58,10 +55,6 @@ _CODE: dict[Kind, dict[int, str]] = {
 }
 
 
-class _Otherwise(Exception):
-    """The document is not as expected."""
-
-
 class _Factors(dict[int, int]):
     """What the lower words of decimals are multiplied by, by their upper words, of which there are few."""
 
@@ -72,7 +65,7 @@ class _Factors(dict[int, int]):
     def __missing__(self, high: int) -> int:
         found = factor(high, self._scale)
         if not found:
-            raise _Otherwise
+            raise Otherwise
         self[high] = found
         return found
 
@@ -89,18 +82,11 @@ class Rows:
         self._spaces: list[list[list[Any]]] = []  # lists that have one entry for each row, or element of one list
         self._nulls: list[tuple[int, str]] = []
         self.count = 0
-        code = _Code()
-        code.names["null"] = self._nulls.append
+        code = Code({"null": self._nulls.append})
         root = _Struct(self._spaces, code, self._space(), schema.columns)
-        code.line(0, "def read(data, row):")
-        code.line(1, "at, here, end0 = 4, data.startswith, len(data) - 1")
-        code.line(1, "if data[end0]:")
-        code.line(2, "raise otherwise")
         root.write_fields(code, 1, ("",), ())
-        code.line(1, "if at != end0:")
-        code.line(2, "raise otherwise")
         root.keep_row(code)
-        self._read, self._fields = code.function("read"), root.fields
+        self._read, self._fields = code.function(), root.fields
 
     def add(self, document: bytes) -> bool:
         """Take a document; False where it is not as the schema expects, and then nothing of it stays."""
@@ -108,7 +94,7 @@ class Rows:
         nulls = len(self._nulls)
         try:
             self._read(document, self.count)
-        except (_Otherwise, IndexError, struct.error):
+        except UNEXPECTED:
             for space, length in zip(self._spaces, before, strict=True):
                 for values in space:
                     del values[length:]
@@ -141,48 +127,10 @@ class Rows:
         return self._spaces[-1]
 
 
-class _Code:
-    """The text of a function, and what the names in it mean."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self.names: dict[str, Any] = {
-            "otherwise": _Otherwise,
-            "keys": _KEYS,
-            "uuid": struct.pack("<iB", 16, 4),
-            "words": struct.Struct("<QQ").unpack_from,
-            "int32": struct.Struct("<i").unpack_from,
-            "int64": struct.Struct("<q").unpack_from,
-            "double": struct.Struct("<d").unpack_from,
-        }
-
-    def line(self, depth: int, text: str) -> None:
-        """Add lines at a level of indentation."""
-        self._lines += ["    " * depth + line for line in text.splitlines()]
-
-    def constant(self, value: Any) -> str:
-        """A name for a value."""
-        name = f"c{len(self.names)}"
-        self.names[name] = value
-        return name
-
-    def function(self, name: str) -> Callable[..., None]:
-        """The function of this name."""
-        exec(_compiled("\n".join(self._lines)), self.names)  # noqa: S102 - all of the text is from here
-        # Not left there: it would hold itself, and all rows with it, until the collector comes.
-        found: Callable[..., None] = self.names.pop(name)
-        return found
-
-
-@lru_cache(maxsize=16)  # of schemas
-def _compiled(text: str) -> CodeType:
-    return compile(text, "rows of a schema", "exec")
-
-
 class _Leaf:
     """Values of one kind."""
 
-    def __init__(self, code: _Code, space: list[list[Any]], column: Column) -> None:
+    def __init__(self, code: Code, space: list[list[Any]], column: Column) -> None:
         self._kind = column.kind
         self._values: list[Any] = []
         space.append(self._values)
@@ -195,7 +143,7 @@ class _Leaf:
         self.types = tuple(_CODE.get(column.kind, ()))
 
     def write_value(
-        self, code: _Code, depth: int, kind: int, _pointer: tuple[str, ...], _around: tuple[str, ...]
+        self, code: Code, depth: int, kind: int, _pointer: tuple[str, ...], _around: tuple[str, ...]
     ) -> None:
         """Code that reads a value of a type."""
         code.line(depth, _CODE[self._kind][kind].format(keep=self._keep, name=self._keep))
@@ -211,7 +159,7 @@ class _Struct:
     types = (0x03,)
 
     def __init__(
-        self, spaces: list[list[list[Any]]], code: _Code, space: list[list[Any]], columns: Sequence[Column]
+        self, spaces: list[list[list[Any]]], code: Code, space: list[list[Any]], columns: Sequence[Column]
     ) -> None:
         self._there: list[bool] = []
         space.append(self._there)
@@ -224,20 +172,20 @@ class _Struct:
         for _column, inner in self._columns:
             inner.missing()
 
-    def keep_row(self, code: _Code) -> None:
+    def keep_row(self, code: Code) -> None:
         """Code for the end of the document itself."""
         code.line(1, f"{self._keep}(True)")
 
     def write_value(
-        self, code: _Code, depth: int, _kind: int, pointer: tuple[str, ...], around: tuple[str, ...]
+        self, code: Code, depth: int, _kind: int, pointer: tuple[str, ...], around: tuple[str, ...]
     ) -> None:
         """Code that reads one."""
-        end = f"end{depth}"
-        _begin(code, depth, end)
+        code.begin(depth)
         self.write_fields(code, depth, pointer, around)
-        code.line(depth, f"if at != {end}:\n    raise otherwise\nat += 1\n{self._keep}(True)")
+        code.end(depth)
+        code.line(depth, f"{self._keep}(True)")
 
-    def write_fields(self, code: _Code, depth: int, pointer: tuple[str, ...], around: tuple[str, ...]) -> None:
+    def write_fields(self, code: Code, depth: int, pointer: tuple[str, ...], around: tuple[str, ...]) -> None:
         """Code that reads the fields."""
         for column, inner in self._columns:
             name = column.key.encode() + b"\0"
@@ -271,7 +219,7 @@ class _List:
 
     types = (0x04,)
 
-    def __init__(self, spaces: list[list[list[Any]]], code: _Code, space: list[list[Any]], element: Column) -> None:
+    def __init__(self, spaces: list[list[list[Any]]], code: Code, space: list[list[Any]], element: Column) -> None:
         self._lengths: list[int | None] = []
         space.append(self._lengths)
         self._keep = code.constant(self._lengths.append)
@@ -281,16 +229,12 @@ class _List:
         self._inner = _reader(spaces, code, elements, element)
 
     def write_value(
-        self, code: _Code, depth: int, _kind: int, pointer: tuple[str, ...], around: tuple[str, ...]
+        self, code: Code, depth: int, _kind: int, pointer: tuple[str, ...], around: tuple[str, ...]
     ) -> None:
         """Code that reads one."""
-        end, index = f"end{depth}", f"index{depth}"
-        _begin(code, depth, end)
-        code.line(depth, f"{index} = 0\nwhile at < {end}:")
-        code.line(
-            depth + 1, f"kind, key = data[at], keys[{index}]\nat += 1\nif not here(key, at):\n    raise otherwise"
-        )
-        code.line(depth + 1, "at += len(key)")
+        index = f"index{depth}"
+        code.begin(depth)
+        code.elements(depth)
         word = "if"
         for kind in self._inner.types:
             code.line(depth + 1, f"{word} kind == {kind}:")
@@ -299,7 +243,8 @@ class _List:
             word = "elif"
         code.line(depth + 1, f"{word} kind == {_NULL}:\n    {code.constant(self._inner.missing)}()")
         code.line(depth + 1, f"else:\n    raise otherwise\n{index} += 1")
-        code.line(depth, f"if at != {end}:\n    raise otherwise\nat += 1\n{self._keep}({index})")
+        code.end(depth)
+        code.line(depth, f"{self._keep}({index})")
 
     def build(self, arrow: pa.DataType, _length: int) -> pa.Array:
         """The array of the lists so far."""
@@ -310,21 +255,14 @@ class _List:
 
 
 def _reader(
-    spaces: list[list[list[Any]]], code: _Code, space: list[list[Any]], column: Column
+    spaces: list[list[list[Any]]], code: Code, space: list[list[Any]], column: Column
 ) -> _Leaf | _Struct | _List:
     if column.kind is Kind.STRUCT:
         return _Struct(spaces, code, space, column.children)
     return _List(spaces, code, space, column.element) if column.element else _Leaf(code, space, column)
 
 
-def _begin(code: _Code, depth: int, end: str) -> None:
-    """Code for the length of a document or an array."""
-    code.line(
-        depth, f"{end} = at + int32(data, at)[0] - 1\nat += 4\nif {end} < at or data[{end}]:\n    raise otherwise"
-    )
-
-
-def _text_of(code: _Code, pointer: tuple[str, ...], around: tuple[str, ...]) -> str:
+def _text_of(code: Code, pointer: tuple[str, ...], around: tuple[str, ...]) -> str:
     """The expression for a pointer that is cut where the indexes of elements stand."""
     parts = [f"{code.constant(part)} + str({index}) + " for part, index in zip(pointer[:-1], around, strict=True)]
     return "".join(parts) + code.constant(pointer[-1])

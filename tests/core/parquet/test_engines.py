@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import io
 import struct
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.core.errors import ConfigurationError, Truncated
+from flows.core.parquet import kernel_engine, reading, tallies
 from flows.core.parquet.documents import documents_of
 from flows.core.parquet.engine import Engine, engine
 from flows.core.parquet.growth import grown
@@ -30,6 +32,16 @@ from tests.support.wild import DECIMALS, Raw, Wild, contents, element, encode, r
 PYTHON, KERNEL = PythonEngine(), KernelEngine()
 ENGINES = pytest.mark.parametrize("one", [PYTHON, KERNEL], ids=lambda one: one.name)
 NAMESPACE = "shop.wild"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_batches() -> Iterator[None]:
+    """What an engine does from the second batch on it does here from the second documents on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "_FIRST", 100)
+        patch.setattr(kernel_engine, "_FIRST", 100)
+        patch.setattr(reading, "BATCH", 20_000)
+        yield
 
 
 def through_parquet(table: pa.Table) -> pa.Table:
@@ -145,7 +157,8 @@ def test_a_document_that_is_not_clearly_one_is_set_aside_whole(one: Engine, why:
     }[place]
     good = [encode({"a": number, "list": [{"a": 1}], "json": {}, "code": Code("x", {})}) for number in range(3)]
     schema, _changes = grown(None, one.profile(NAMESPACE, b"".join(good)))
-    data = b"".join([good[0], bad, *good[1:]])
+    data = b"".join([*good[:2], bad, good[2]])
+    assert len(good[0]) < 100 <= len(good[0] + good[1])  # then the bad one is not in the first batch
     done = one.convert(schema, data)
     assert [(reject.document, reject.why) for reject in done.rejects] == [(bad, why)]
     assert done.table.column("a").to_pylist() == [0, 1, 2]
