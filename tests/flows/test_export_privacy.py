@@ -15,13 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from bson.raw_bson import RawBSONDocument
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from pymongo import MongoClient
 
-from blocks import ExportRules
+from blocks import ErasureSubject, ExportRules
 from deployments import embedded
 from flows.backup import backup
 from flows.core.parquet.pseudonyms import Keys, RootKey
-from flows.core.parquet.records import FileRole
+from flows.core.parquet.records import ExportKind, FileRole
+from flows.erase import erase
 from flows.export import export
 from flows.tasks.export_job import EngineChoice
 from tests.flows.conftest import store_of_a_module
@@ -50,7 +52,7 @@ EVERY: list[Any] = [
     bson.Code(NAME),
     bson.Code("x", {"y": NAME}),
     bson.DBRef(NAME, NAME),
-    {"name": NAME, NAME: 1},
+    {"name": NAME, f"{NAME}@x": 1},
     [NAME, {"name": NAME}, [NAME]],
 ]
 RULES: dict[str, Any] = {
@@ -85,8 +87,8 @@ def person(number: int) -> dict[str, Any]:
         "name": NAME,
         "odd": odd,
         "empty": None,
-        f"by-{NAME}": {f"{NAME}-{n}@example.com": n for n in range(3)},
-        "many": {f"{NAME}-{n}": n for n in range(300 if number % 10 == 0 else 2)},
+        f"{NAME}@example.com": {f"{NAME}-{n}@example.com": n for n in range(3)},
+        "many": {f"{NAME} {n}": n for n in range(300 if number % 10 == 0 else 2)},
         "deep": {"a": [{"b": {"c": odd}}]},
     }
 
@@ -133,13 +135,11 @@ def traces(text: bytes) -> list[str]:
 def said(run: FlowRunRecord) -> bytes:
     """All that Prefect keeps of a run: its record, those of its tasks, its log and all it has published."""
     parts = [flow_run_record(run.id).model_dump_json(), *(task.model_dump_json() for task in task_runs(run.id))]
-    parts += logged(run.id)
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
     with get_client(sync_client=True) as client:
-        while found := client.read_artifacts(limit=200, offset=len(parts)):
-            parts += [artifact.model_dump_json() for artifact in found]
-            if len(found) < 200:
-                break
-    return "\n".join([*parts, str(run.state.message)]).encode()
+        artifacts = [artifact.model_dump_json() for artifact in client.read_artifacts(artifact_filter=only)]
+    assert artifacts
+    return "\n".join([*parts, *logged(run.id), *artifacts, str(run.state.message)]).encode()
 
 
 def contents(path: Path) -> bytes:
@@ -164,7 +164,7 @@ def test_nothing_of_a_person_leaves(mongo_client: Client, target: Target, spool:
     # What changes later leaves no more than what was there before.
     mongo_client[VAULT].people.update_many({"group": 1}, {"$set": {"note": NAME, "phone": NAME}})
     mongo_client[VAULT].people.delete_many({"group": 2})
-    mongo_client[VAULT].people.insert_many([{**person(n), f"{NAME}": n, "born": NAME} for n in range(200, 230)])
+    mongo_client[VAULT].people.insert_many([{**person(n), f"{NAME} {n}": n, "born": NAME} for n in range(200, 230)])
     take()
     runs.append(run_export(incremental=True, partition=partition))
     for run in runs:
@@ -199,6 +199,37 @@ def test_nothing_of_a_person_leaves(mongo_client: Client, target: Target, spool:
     listing = json.dumps(table(runs[0].id))
     assert '"field": "name"' in listing
     assert "Xxxxxxxxxxxxx" in listing
+
+
+def test_a_person_is_erased_from_exports_and_stays_away(mongo_client: Client, target: Target) -> None:
+    people = mongo_client[VAULT].people
+    email = f"{NAME}5@example.com"
+    run_export(incremental=True)
+    people.update_many({"email": email.upper()}, {"$set": {"group": 7}})
+    people.update_many({"group": 0}, {"$set": {"group": 8}})
+    take()
+    assert run_export(incremental=True).value.namespaces[0].kind is ExportKind.CHANGES
+    mine = {"email": {"$regex": f"^{email}$", "$options": "i"}}
+    pseudonym = Keys([KEY]).pseudonyms("shared person").of(email.lower().encode(), 128).encode()
+    everything = {name for name in target.files if pseudonym in contents(target.folder / name)}
+    before = ask(f"SELECT count(*) FROM ({target.current(PEOPLE)})")[0][0]
+
+    ErasureSubject(values=email).save("case-7", overwrite=True)
+    run = run_flow(erase, subject="case-7", why="case 7", rules="vault", domain="person", dry_run=False)
+    assert run.state.is_completed(), run.error
+    assert everything & set(target.files) == set()
+    assert [name for name in target.files if pseudonym in contents(target.folder / name)] == []
+    assert run.value.gone > people.count_documents(mine) > 0  # with versions that were before
+    assert ask(f"SELECT count(*) FROM ({target.current(PEOPLE)})") == [(before - people.count_documents(mine),)]
+
+    people.delete_many(mine)
+    take()
+    assert run_export(incremental=True).value.namespaces[0].kind is ExportKind.CHANGES
+    assert [name for name in target.files if pseudonym in contents(target.folder / name)] == []
+    query = f'SELECT count(*), sum(CAST("group" AS BIGINT)) FROM ({target.current(PEOPLE)})'
+    total = sum(one["group"] for one in people.find({"_id": {"$ne": "broken"}}) if isinstance(one["group"], int))
+    assert ask(query) == [(people.count_documents({}) - 1, total)]
+    assert traces(said(run)) == []
 
 
 def test_a_collection_without_rules_is_refused_before_anything_is_read(mongo_client: Client, target: Target) -> None:

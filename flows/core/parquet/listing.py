@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +17,7 @@ from flows.core.report import markdown_table
 _EXAMPLES = 3
 _LONGEST = 40
 _NOT_LISTED = "-"
+_CHOSEN, _NUMBER = re.compile(r"[\w$-]{1,64}"), re.compile(r"\d{4}")
 
 
 def listed(table: pa.Table, rules: NamespaceRules) -> list[dict[str, str]]:
@@ -26,8 +29,8 @@ def listed(table: pa.Table, rules: NamespaceRules) -> list[dict[str, str]]:
 
     Returns:
         Rows for a table: one for each field, with the shapes of three different values: `Xxxx 99` for `Anna 42`, so
-        that a name is seen in a field where nobody looked for one, and is not told. Then one for each rule without a
-        field.
+        that a name is seen in a field where nobody looked for one, and is not told. Names of fields that look like
+        data themselves are shapes too, and all that look alike are one row. Then one for each rule without a field.
     """
     rows = []
     for index, field in enumerate(table.schema):
@@ -39,10 +42,9 @@ def listed(table: pa.Table, rules: NamespaceRules) -> list[dict[str, str]]:
             rows.append(_of_row(field, array, shape, rules))
         else:
             rows += _rows(field, array, (name_of(field),), rules)
-    return rows + [
-        _row(rules.namespace, where, "no such field", "", "matches nothing", ())
-        for where in unused(table.schema, rules)
-    ]
+    for where in unused(table.schema, rules):
+        rows.append(_row(rules.namespace, where, "no such field", "", "matches nothing", ()))
+    return list({tuple(row.values()): row for row in rows}.values())
 
 
 def ruled_columns_page(schema: pa.Schema) -> str:
@@ -77,7 +79,8 @@ def _rows(field: pa.Field, array: pa.Array, path: FieldPath, rules: NamespaceRul
     elif shape in (Shape.JSON, Shape.MISFITS) and decided.action is Action.DROP and rules.may_leave(path):
         what = "drop, but for what rules name within"
     why = "unlisted" if rule is None else rule.where
-    return [_row(rules.namespace, path_text(path), kind, what, why, _shapes(array))]
+    shown = path_text(tuple(name if name is None else _name(name) for name in path))
+    return [_row(rules.namespace, shown, kind, what, why, _shapes(array))]
 
 
 def _of_row(field: pa.Field, array: pa.Array, shape: Shape, rules: NamespaceRules) -> dict[str, str]:
@@ -98,6 +101,11 @@ def _row(namespace: str, path: str, kind: str, what: str, why: str, shapes: tupl
     }
 
 
+def _name(name: str) -> str:
+    """A name as somebody chose it; one that came from data, such as an address or a number, as its shape."""
+    return name if _CHOSEN.fullmatch(name) and not _NUMBER.search(name) else _masked(name)
+
+
 def _shapes(array: pa.Array) -> tuple[str, ...]:
     """The shapes of the first values that do not look alike."""
     found: dict[str, None] = {}
@@ -116,7 +124,10 @@ def _shape(scalar: pa.Scalar) -> str:
         return "9999-99-99T99:99"
     if pa.types.is_boolean(scalar.type):
         return "true or false"
-    text = str(scalar.as_py())
+    return _masked(str(scalar.as_py()))
+
+
+def _masked(text: str) -> str:
     masked = "".join(map(_letter, text[:_LONGEST]))
     return masked + ("…" if len(text) > _LONGEST else "")
 

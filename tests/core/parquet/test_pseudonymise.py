@@ -277,6 +277,15 @@ def test_the_dry_run_shows_every_field_and_no_value() -> None:
     assert listed(table_of(DOCUMENTS).slice(0, 0), rules_of(*RULES))[0]["looks like"] == "-"
 
 
+def test_names_that_are_data_are_not_told_by_the_dry_run() -> None:
+    names = ["anna@example.com", "hans@example.com", "4917012345678", "Anna Meier", "line2", "$x", "größe", "a.b", ""]
+    rows = listed(table_of([{"map": dict.fromkeys(names, 1)}]), rules_of({"path": "open", "action": "keep"}))
+    assert [row["field"] for row in rows if row["type"] == "integer"] == [
+        *("/map/xxxx@xxxxxxx.xxx", "map.9999999999999", "map.Xxxx Xxxxx", "map.line2", "map.$x", "map.größe"),
+        *("/map/x.x", "/map/"),
+    ]
+
+
 def test_only_safe_columns_have_statistics() -> None:
     table = table_of([document for document in DOCUMENTS if "paid" in document])
     schema = table.schema
