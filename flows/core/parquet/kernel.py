@@ -2,8 +2,8 @@
 
 Every index is checked, so that no document, however broken, is read beyond its end. What a walk does not know or does
 not like it does not try to understand: it takes back what it has noted of the document, and leaves it to Python.
-Compiling takes some seconds, so the code is kept: beside this file, or in `NUMBA_CACHE_DIR`. It is until the file changes,
-and Numba does not see what it takes from others; so functions that call each other stay in one.
+Compiling takes some seconds, so the code is kept: beside this file, or in `NUMBA_CACHE_DIR`. It is until the file
+changes, and Numba does not see what it takes from others; so functions that call each other stay in one.
 """
 
 # Types are Numba's to find out, of integers too.
