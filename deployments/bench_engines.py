@@ -1,20 +1,21 @@
 """How fast the engines of the export are, on one core: `python -m deployments.bench_engines --size 128MB`.
 
 Invoices of the payment database become one unit of work: profile, columns, a Parquet file with zstd. Each engine runs
-in a process of its own, on bytes that are in memory before it starts, as much at a time as the flow takes. Seconds are
-of CPU, of all threads; the kernel's compiling is told apart, as it is kept for the next process.
+in a process of its own, and reads as much of a file at a time as the flow takes. Seconds are of CPU, of all threads;
+the kernel's compiling is told apart, as it is kept for the next process.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,7 +44,7 @@ def measure(size: int = SIZE) -> dict[str, Figures]:
 
     Returns:
         By engine: megabytes (10**6) of BSON per CPU second for `profile`, `convert` and `parquet` (convert and write),
-        `compile_seconds`, `peak_rss_bytes` with the unit in it, and `rss_before_bytes`, the unit and the interpreter.
+        `compile_seconds`, `peak_rss_bytes`, and `rss_before_bytes` of the interpreter with Arrow.
     """
     with tempfile.TemporaryDirectory(prefix="bench-engines-") as folder:
         unit = Path(folder, "unit.bson")
@@ -97,13 +98,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--unit", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.engine:
-        print(json.dumps(_one(given.engine, given.unit.read_bytes())))
+        print(json.dumps(_one(given.engine, given.unit)))
     else:
         print(table_of(measure(given.size)))
     return 0
 
 
-def _one(name: EngineName, unit: bytes) -> Figures:
+def _one(name: EngineName, unit: Path) -> Figures:
     import pyarrow as pa  # noqa: PLC0415 - of the measured process alone
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -114,33 +115,33 @@ def _one(name: EngineName, unit: bytes) -> Figures:
 
     pa.set_cpu_count(1)
     before = _peak_rss()
-    pieces = _pieces(split(unit))
+    cuts = _cuts(unit)
     one = engine(name)
     begun = time.process_time()
-    few = b"".join(split(pieces[0])[:_FEW])
+    few = b"".join(split(next(_pieces(unit, cuts)))[:_FEW])
     one.convert(grown(None, one.profile("bench.unit", few))[0], few)
     compiling = time.process_time() - begun
-    megabytes = len(unit) / _MEGA
+    megabytes = cuts[-1] / _MEGA
 
     def profile() -> Profile:
         found = Profile("bench.unit")
-        for piece in pieces:
+        for piece in _pieces(unit, cuts):
             found.merge(one.profile("bench.unit", piece))
         return found
 
     def write(path: Path) -> int:
         waiting: list[pa.Table] = []
         with pq.ParquetWriter(path, schema.arrow, compression="zstd", compression_level=3) as writer:
-            for number, piece in enumerate(pieces, 1):
+            for number, piece in enumerate(_pieces(unit, cuts), 1):
                 waiting.append(one.convert(schema, piece).table)
-                if number == len(pieces) or sum(table.nbytes for table in waiting) >= _GROUP:
+                if number == len(cuts) - 1 or sum(table.nbytes for table in waiting) >= _GROUP:
                     writer.write_table(pa.concat_tables(waiting), row_group_size=1 << 30)
                     waiting.clear()
         return path.stat().st_size
 
     found, profiling = _best(profile)
     schema, _changes = grown(None, found)
-    rows, converting = _best(lambda: sum(one.convert(schema, piece).table.num_rows for piece in pieces))
+    rows, converting = _best(lambda: sum(one.convert(schema, piece).table.num_rows for piece in _pieces(unit, cuts)))
     with tempfile.TemporaryDirectory(prefix="bench-engines-") as folder:
         stored, writing = _best(lambda: write(Path(folder, "unit.parquet")))
     return {
@@ -150,23 +151,28 @@ def _one(name: EngineName, unit: bytes) -> Figures:
         "compile_seconds": round(compiling, 2),
         "rss_before_bytes": before,
         "peak_rss_bytes": _peak_rss(),
-        "bytes": len(unit),
+        "bytes": cuts[-1],
         "rows": rows,
         "stored_bytes": stored,
     }
 
 
-def _pieces(whole: Sequence[bytes]) -> list[bytes]:
-    """Documents joined to pieces of the size that is converted at a time."""
-    pieces: list[list[bytes]] = [[]]
-    size = 0
-    for document in whole:
-        if size >= _PIECE:
-            pieces.append([])
-            size = 0
-        pieces[-1].append(document)
-        size += len(document)
-    return [b"".join(piece) for piece in pieces]
+def _cuts(unit: Path) -> list[int]:
+    """Where a file of documents is cut into pieces of the size that is converted at a time, with its start and end."""
+    cuts, at, size = [0], 0, unit.stat().st_size
+    with unit.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            at += int.from_bytes(file.read(4), "little")
+            if at - cuts[-1] >= _PIECE or at == size:
+                cuts.append(at)
+    return cuts
+
+
+def _pieces(unit: Path, cuts: Sequence[int]) -> Iterator[bytes]:
+    with unit.open("rb") as file:
+        for begin, end in itertools.pairwise(cuts):
+            yield file.read(end - begin)
 
 
 def _best(work: Callable[[], T]) -> tuple[T, float]:

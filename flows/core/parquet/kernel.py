@@ -2,7 +2,8 @@
 
 Every index is checked, so that no document, however broken, is read beyond its end. What a walk does not know or does
 not like it does not try to understand: it takes back what it has noted of the document, and leaves it to Python.
-The compiled code is kept beside this file or in `NUMBA_CACHE_DIR`; compiling takes some seconds.
+Compiling takes some seconds, so the code is kept: beside this file, or in `NUMBA_CACHE_DIR`. It is until the file
+changes, and Numba does not see what it takes from others; so functions that call each other stay in one.
 """
 
 # Types are Numba's to find out, of integers too.
@@ -81,8 +82,12 @@ class Logs(NamedTuple):
 
 
 def compiled(function: Any) -> Any:
-    """Compile at the first call, with every index checked, and without the lock of the interpreter."""
-    return njit(nogil=True, cache=True, boundscheck=True)(function)
+    """Compile at the first call, with every index checked, to run without the lock of the interpreter."""
+    try:
+        return njit(nogil=True, cache=True, boundscheck=True)(function)
+    except RuntimeError:
+        # There is no folder that it could be kept in: then each process compiles.
+        return njit(nogil=True, boundscheck=True)(function)
 
 
 @compiled
@@ -114,6 +119,85 @@ def is_utf8(data, words, at, end):
 
 
 @compiled
+def _measure(data, halves, words, kind, at, limit):  # noqa: PLR0912 - one branch for each layout
+    """Type, end and content of a value: itself where 8 bytes can hold it, or its position. The end is -1 if it is bad.
+
+    Text is checked; what lies inside of documents, arrays, code and regular expressions is not.
+    """
+    end, value = _NONE, at
+    if kind == 0x02:
+        if at + 4 <= limit:
+            length = np.int64(halves[at])
+            stop = at + 4 + length
+            if length >= 1 and stop <= limit and not data[stop - 1] and is_utf8(data, words, at + 4, stop - 1):
+                end = stop
+    elif kind == 0x10:
+        if at + 4 <= limit:
+            end, value = at + 4, np.int64(halves[at])
+    elif kind in (0x01, 0x09, 0x12):
+        if at + 8 <= limit:
+            end, value = at + 8, words[at]
+    elif kind == 0x13:
+        end = at + 16
+    elif kind == 0x07:
+        end = at + 12
+    elif kind == 0x08:
+        if data[at] <= 1:
+            end, value = at + 1, np.int64(data[at])
+    elif kind == 0x11:
+        end = at + 8
+    elif kind in (0x06, 0x0A, 0x7F, 0xFF):
+        end = at
+    elif kind == 0x0B:
+        end = at
+        for _ in range(2):
+            while end < limit and data[end]:
+                end += 1
+            end += 1
+    elif at + 4 <= limit:
+        length = np.int64(halves[at])
+        if kind in (0x03, 0x04, 0x0F):
+            if length >= 5 and at + length <= limit and not data[at + length - 1]:
+                end = at + length
+        elif kind == 0x05:
+            if length >= 0 and at + 5 + length <= limit:
+                end = at + 5 + length
+                subtype = data[at + 4]
+                if subtype:
+                    kind = UUID if subtype == 4 and length == 16 else OTHER_BINARY
+        elif length >= 1 and at + 4 + length <= limit and not data[at + 3 + length]:
+            if kind == 0x0C:
+                end = at + 16 + length
+            elif kind in (0x0D, 0x0E):
+                end = at + 4 + length
+    return kind, (end if end <= limit else _NONE), value
+
+
+@compiled
+def _decimal(words, at, scale):
+    """What to do with a decimal: most fit 64 bits at their scale; and that integer."""
+    low, high = words[at], words[at + 8]
+    value = np.int64(0)
+    if (high >> 59) & 15 == 15:
+        return MISFIT, value
+    if (high >> 61) & 3 == 3 or high & 0x1FFFFFFFFFFFF or low < 0:
+        return DECIMAL, value
+    if low:
+        shift = scale + ((high >> 49) & 0x3FFF) - _BIAS
+        if 0 <= shift <= _SHORT:
+            if low > _LIMITS[shift]:
+                return DECIMAL, value
+            value = low * _POWERS[shift]
+        elif shift > 0:
+            return DECIMAL, value
+        elif shift < -_SHORT or low % _POWERS[-shift]:
+            return MISFIT, value
+        else:
+            value = low // _POWERS[-shift]
+    return EMIT, (-value if high < 0 else value)
+
+
+@compiled
 def name_hash(data, at, length):
     """FNV-1a of 32 bits."""
     value = _FNV_START
@@ -123,16 +207,13 @@ def name_hash(data, at, length):
 
 
 @compiled
-def _has_name(words, at, tables, child):
-    """Whether the name of a child stands here, and its NUL. There are bytes enough behind the documents to look."""
-    if (words[at] ^ tables.name[child]) & tables.mask[child]:
-        return False
-    length = tables.length[child]
-    if length < PADDING:
-        return True
-    word = tables.rest[child]
+def _has_rest(words, at, length, word, names, masks):
+    """Whether a name goes on as it should behind its first eight bytes, and ends.
+
+    There are bytes enough behind the documents to look.
+    """
     for offset in range(PADDING, length + 1, PADDING):
-        if (words[at + offset] ^ tables.names[word]) & tables.masks[word]:
+        if (words[at + offset] ^ names[word]) & masks[word]:
             return False
         word += 1
     return True
@@ -148,7 +229,8 @@ def _search(data, words, at, limit, tables, node):
     probe = name_hash(data, at, end - at) & mask
     while tables.table[start + probe] != _NONE:
         child = tables.table[start + probe]
-        if _has_name(words, at, tables, child):
+        begins = tables.length[child] == end - at and not (words[at] ^ tables.name[child]) & tables.mask[child]
+        if begins and _has_rest(words, at, end - at, tables.rest[child], tables.names, tables.masks):
             return child
         probe = (probe + 1) & mask
     return _NONE
@@ -179,95 +261,6 @@ def boundaries(data, bounds):
 
 
 @compiled
-def _measure(source, kind, at, limit):  # noqa: PLR0912 - one branch for each layout
-    """Type, end and content of a value: itself where 8 bytes can hold it, or its position. The end is -1 if it is bad.
-
-    Text is checked; what lies inside of documents, arrays, code and regular expressions is not.
-    """
-    data = source.data
-    end, value = _NONE, at
-    if kind == 0x02:
-        if at + 4 <= limit:
-            length = np.int64(source.halves[at])
-            stop = at + 4 + length
-            if length >= 1 and stop <= limit and not data[stop - 1] and is_utf8(data, source.words, at + 4, stop - 1):
-                end = stop
-    elif kind == 0x10:
-        if at + 4 <= limit:
-            end, value = at + 4, np.int64(source.halves[at])
-    elif kind in (0x01, 0x09, 0x12):
-        if at + 8 <= limit:
-            end, value = at + 8, source.words[at]
-    elif kind == 0x13:
-        end = at + 16
-    elif kind == 0x07:
-        end = at + 12
-    elif kind == 0x08:
-        if data[at] <= 1:
-            end, value = at + 1, np.int64(data[at])
-    elif kind == 0x11:
-        end = at + 8
-    elif kind in (0x06, 0x0A, 0x7F, 0xFF):
-        end = at
-    elif kind == 0x0B:
-        end = at
-        for _ in range(2):
-            while end < limit and data[end]:
-                end += 1
-            end += 1
-    elif at + 4 <= limit:
-        length = np.int64(source.halves[at])
-        if kind in (0x03, 0x04, 0x0F):
-            if length >= 5 and at + length <= limit and not data[at + length - 1]:
-                end = at + length
-        elif kind == 0x05:
-            if length >= 0 and at + 5 + length <= limit:
-                end = at + 5 + length
-                subtype = data[at + 4]
-                if subtype:
-                    kind = UUID if subtype == 4 and length == 16 else OTHER_BINARY
-        elif length >= 1 and at + 4 + length <= limit and not data[at + 3 + length]:
-            if kind == 0x0C:
-                end = at + 16 + length
-            elif kind in (0x0D, 0x0E):
-                end = at + 4 + length
-    return kind, (end if end <= limit else _NONE), value
-
-
-@compiled
-def decimal_words(words, at):
-    """Sign, exponent without its bias, upper and lower half of the coefficient; the exponent is -1 if it is special."""
-    low, high = words[at], words[at + 8]
-    # Infinities, NaNs, and coefficients that the standard reads as zero.
-    exponent = _NONE if (high >> 61) & 3 == 3 else (high >> 49) & 0x3FFF
-    return high < 0, exponent, high & 0x1FFFFFFFFFFFF, low
-
-
-@compiled
-def _decimal(words, at, scale):
-    """What to do with a decimal: most fit 64 bits at their scale; and that integer."""
-    negative, exponent, high, low = decimal_words(words, at)
-    value = np.int64(0)
-    if exponent == _NONE:
-        return (MISFIT if (words[at + 8] >> 59) & 15 == 15 else DECIMAL), value
-    if high or low < 0:
-        return DECIMAL, value
-    if low:
-        shift = scale + exponent - _BIAS
-        if 0 <= shift <= _SHORT:
-            if low > _LIMITS[shift]:
-                return DECIMAL, value
-            value = low * _POWERS[shift]
-        elif shift > 0:
-            return DECIMAL, value
-        elif shift < -_SHORT or low % _POWERS[-shift]:
-            return MISFIT, value
-        else:
-            value = low // _POWERS[-shift]
-    return EMIT, (-value if negative else value)
-
-
-@compiled
 def _indexes(entry, after, frames, depth, is_list, index):
     """Note which elements of the arrays around it a value is in."""
     for level in range(depth):
@@ -288,15 +281,28 @@ def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
         tables: The nodes that are known.
         logs: What is filled; each has room for what it may get, or the document is left.
     """
-    data, words, starts = source.data, source.words, source.starts
+    # Arrays have names here, and are not passed on in tuples: counting references to each would take half of the time.
+    data, halves, words, starts = source.data, source.halves, source.words, source.starts
+    actions, scales, first_children, counts = tables.action, tables.scale, tables.first, tables.children
+    element_of, companions = tables.element, tables.companion
+    lengths, name, mask, rest, names, masks = (
+        tables.length,
+        tables.name,
+        tables.mask,
+        tables.rest,
+        tables.names,
+        tables.masks,
+    )
+    log_place, log_value, log_real, elements = logs.place, logs.value, logs.real, logs.elements
+    log_raw, log_nulls, log_hard, log_unknown = logs.raw, logs.nulls, logs.hard, logs.unknown
     frames = np.zeros((MAX_DEPTH + 2, 7), np.int64)
-    seen = np.zeros(tables.scale.size, np.int64)
-    before = np.zeros_like(logs.elements)
+    seen = np.zeros(scales.size, np.int64)
+    before = np.zeros_like(elements)
     instance = 0
     values, raws, nulls, hards, unknown, rows = 0, 0, 0, 0, 0, 0
     for document in range(starts.size - 1):
         old_values, old_raws, old_nulls, old_hards = values, raws, nulls, hards
-        before[:] = logs.elements
+        before[:] = elements
         start, limit = starts[document], starts[document + 1] - 1
         good = not forced[document] and not data[limit]
         instance += 1
@@ -326,29 +332,32 @@ def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
             if is_list:
                 while 0x30 <= data[at] <= 0x39:
                     at += 1
-                child = tables.element[node]
+                child = element_of[node]
                 if child == _NONE or at >= limit or data[at]:
                     good = False
                     break
                 at += 1
-                place = logs.elements[node]
-                logs.elements[node] += 1
+                place = elements[node]
+                elements[node] += 1
                 index += 1
             else:
                 # Fields mostly come in one order, and some are not there.
-                first, count = tables.first[node], tables.children[node]
+                first, count = first_children[node], counts[node]
                 child = _NONE
                 for _ in range(min(count, 3)):
                     if expected >= count:
                         expected = 0
-                    if _has_name(words, at, tables, first + expected):
-                        child = first + expected
-                        break
+                    child = first + expected
+                    if not (words[at] ^ name[child]) & mask[child]:
+                        length = lengths[child]
+                        if length < PADDING or _has_rest(words, at, length, rest[child], names, masks):
+                            break
+                    child = _NONE
                     expected += 1
                 if child == _NONE:
                     child = _search(data, words, at, limit, tables, node)
-                if child == _NONE and unknown < logs.unknown.shape[0]:
-                    entry = logs.unknown[unknown]
+                if child == _NONE and unknown < log_unknown.shape[0]:
+                    entry = log_unknown[unknown]
                     entry[0], entry[1], entry[2] = node, at, document
                     unknown += 1
                 if child == _NONE or seen[child] == mine:
@@ -356,24 +365,24 @@ def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
                     break
                 seen[child] = mine
                 expected = child - first + 1
-                at += tables.length[child] + 1
-            kind, after, value = _measure(source, kind, at, limit)
-            if after == _NONE or values >= logs.value.size:
+                at += lengths[child] + 1
+            kind, after, value = _measure(data, halves, words, kind, at, limit)
+            if after == _NONE or values >= log_value.size:
                 good = False
                 break
-            action = np.int64(tables.action[child, kind])
+            action = np.int64(actions[child, kind])
             if action == DECIMAL:
-                action, value = _decimal(words, at, tables.scale[child])
+                action, value = _decimal(words, at, scales[child])
                 if action == DECIMAL:
-                    if hards >= logs.hard.shape[0]:
+                    if hards >= log_hard.shape[0]:
                         good = False
                         break
-                    entry = logs.hard[hards]
+                    entry = log_hard[hards]
                     entry[0], entry[1], entry[2], entry[3] = child, place, at, document
                     hards += 1
                     action = EMIT
             elif action == JOIN:
-                scale = tables.scale[child]
+                scale = scales[child]
                 action = LEAVE
                 if scale <= _SHORT and -_LIMITS[scale] <= value <= _LIMITS[scale]:
                     value *= _POWERS[scale]
@@ -381,18 +390,18 @@ def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
             elif action == WIDEN:
                 action = MISFIT
                 if -_EXACT_IN_DOUBLE <= value <= _EXACT_IN_DOUBLE:
-                    logs.real[values] = value
-                    value = logs.value[values]
+                    log_real[values] = value
+                    value = log_value[values]
                     action = EMIT
             target = child
             if action == MISFIT:
-                target = tables.companion[child]
+                target = companions[child]
                 if target == _NONE:
                     target = ~child
                 action = RAW
             if action in (EMIT, STRUCT, LIST, NOTED):
-                logs.place[values] = child << NODE_SHIFT | kind << KIND_SHIFT | place
-                logs.value[values] = logs.elements[child] if action == LIST else value
+                log_place[values] = child << NODE_SHIFT | kind << KIND_SHIFT | place
+                log_value[values] = elements[child] if action == LIST else value
                 values += 1
             if action in (STRUCT, LIST):
                 frame = frames[depth]
@@ -405,19 +414,19 @@ def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
                 at += 4
                 continue
             if action in (RAW, NOTED):
-                if raws >= logs.raw.shape[0]:
+                if raws >= log_raw.shape[0]:
                     good = False
                     break
-                entry = logs.raw[raws]
+                entry = log_raw[raws]
                 entry[0], entry[1], entry[2], entry[3], entry[4], entry[5] = target, place, kind, at, after, document
                 entry[6] = rows
                 _indexes(entry, RAW_FIELDS, frames, depth, is_list, index)
                 raws += 1
             elif action == NOTHING and not is_list:
-                if nulls >= logs.nulls.shape[0]:
+                if nulls >= log_nulls.shape[0]:
                     good = False
                     break
-                entry = logs.nulls[nulls]
+                entry = log_nulls[nulls]
                 entry[0], entry[1] = child, rows
                 _indexes(entry, NULL_FIELDS, frames, depth, is_list, index)
                 nulls += 1
@@ -429,7 +438,7 @@ def walk(source, forced, tables, logs):  # noqa: PLR0912, PLR0915 - one loop
             rows += 1
         else:
             values, raws, nulls, hards = old_values, old_raws, old_nulls, old_hards
-            logs.elements[:] = before
+            elements[:] = before
             logs.rows[document] = 1
     used = logs.used
     used[0], used[1], used[2], used[3], used[4], used[5] = values, raws, nulls, hards, unknown, rows

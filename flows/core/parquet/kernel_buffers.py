@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.core.parquet.kernel import KIND_SHIFT, NODE_SHIFT, compiled, decimal_words
+from flows.core.parquet.kernel import KIND_SHIFT, NODE_SHIFT, compiled
 
 _HEXADECIMAL = np.frombuffer(b"0123456789abcdef", np.uint8)
 _DASH = 0x2D
@@ -86,11 +86,12 @@ def list_starts(slots, values, length, elements):
 
 
 @compiled
-def texts(source, slots, values, length, header, trailer):
+def texts(data, halves, slots, values, length, header, trailer):
     """Offsets and bytes of values that begin with their length.
 
     Args:
-        source: All documents.
+        data: All documents.
+        halves: The integers of 32 bits in them.
         slots: Of the values.
         values: Where they are.
         length: How many slots there are.
@@ -102,14 +103,14 @@ def texts(source, slots, values, length, header, trailer):
     for slot in range(length):
         offsets[slot] = total
         if index < slots.size and slots[index] == slot:
-            total += source.halves[values[index]] - trailer
+            total += halves[values[index]] - trailer
             index += 1
     offsets[length] = total
     content = np.empty(total, np.uint8)
     for index in range(slots.size):
         begin = values[index] + header
         at, end = offsets[slots[index]], offsets[slots[index] + 1]
-        content[at:end] = source.data[begin : begin + end - at]
+        content[at:end] = data[begin : begin + end - at]
     return offsets, content
 
 
@@ -161,8 +162,8 @@ def tallies(words, place, value, used, counts, sizes, others):
         if sort == 0x12 and (value[event] > 2**53 or value[event] < -(2**53)):
             sizes[here, 0] += 1
         elif sort == 0x13:
-            _negative, exponent, high, low = decimal_words(words, value[event])
-            if exponent < 0 or high or low < 0:
+            low, high = words[value[event]], words[value[event] + 8]
+            if (high >> 61) & 3 == 3 or high & 0x1FFFFFFFFFFFF or low < 0:
                 others[left, 0], others[left, 1] = here, value[event]
                 left += 1
             elif low:
@@ -170,7 +171,8 @@ def tallies(words, place, value, used, counts, sizes, others):
                 while low:
                     low //= 10
                     digits += 1
-                whole, scale = max(digits + exponent - 6176, 0), max(6176 - exponent, 0)
+                exponent = ((high >> 49) & 0x3FFF) - 6176
+                whole, scale = max(digits + exponent, 0), max(-exponent, 0)
                 if whole + scale > 38:
                     sizes[here, 3] += 1
                 else:

@@ -121,7 +121,7 @@ class _Columns:
         found: Any
         if kind in (Kind.TEXT, Kind.BINARY):
             header, trailer = (_TEXT_HEADER, 1) if kind is Kind.TEXT else (_BINARY_HEADER, 0)
-            found = buffers.texts(self.source, slots, values, length, header, trailer)
+            found = buffers.texts(self.source.data, self.source.halves, slots, values, length, header, trailer)
         elif kind in (Kind.OBJECT_ID, Kind.UUID):
             header, size = (0, _OBJECT_ID) if kind is Kind.OBJECT_ID else (_BINARY_HEADER, _UUID)
             found = buffers.hexadecimals(self.source.data, slots, values, length, header, size, kind is Kind.UUID)

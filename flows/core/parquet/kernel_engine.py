@@ -13,7 +13,7 @@ import pyarrow as pa
 from flows.core.parquet import kernel, observing, profile, reading
 from flows.core.parquet import kernel_buffers as buffers
 from flows.core.parquet.columns import Converted
-from flows.core.parquet.kernel_batch import Batch, batches_of
+from flows.core.parquet.kernel_batch import BATCH, Batch, batches_of
 from flows.core.parquet.kernel_columns import converted
 from flows.core.parquet.kernel_tables import ProfilePlan, SchemaPlan, profile_plan, schema_plan
 from flows.core.parquet.profile import Profile
@@ -78,7 +78,9 @@ class KernelEngine:
         tables: list[pa.Table] = []
         rejects: list[reading.Reject] = []
         with reading.no_collector():
-            for batch in batches_of(documents, _FIRST):
+            # A schema that was seen before has shown already what it does not know.
+            first = BATCH if schema.sha256 in self._plans else _FIRST
+            for batch in batches_of(documents, first):
                 plan = self._plan(schema)
                 rows, logs = converted(schema, plan, batch)
                 left = batch.left(logs)

@@ -167,6 +167,43 @@ def test_a_document_that_is_not_clearly_one_is_set_aside_whole(one: Engine, why:
 
 
 @ENGINES
+def test_text_is_utf8_by_the_rules_of_python(one: Engine) -> None:
+    edges = [
+        bytes((lead, second, third, 0xBF))
+        for lead in (0xE0, 0xED, 0xEF, 0xF0, 0xF4, 0xF5)
+        for second in (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)
+        for third in (0x41, 0x80, 0xBF, 0xC2)
+    ]
+    texts = [
+        *edges,
+        b"\xc0\x80",
+        b"\xc1\xbf",
+        b"\xc2\x7f",
+        b"\xc2\x80",
+        b"\xdf\xbf",
+        b"\xdf",
+        b"\xe2\x82",
+        b"\xff",
+        b"\x80",
+    ]
+    texts += [b"eight ok" + text + b"and more" for text in texts]
+    texts += [text[:3] for text in edges]
+    documents = [encode({"a": Raw(b"\2" + struct.pack("<i", len(text) + 1) + text + b"\0")}) for text in texts]
+    schema, _changes = grown(None, one.profile(NAMESPACE, encode({"a": "text"}) * 9))
+    good = [text.decode() for text in texts if text.decode(errors="ignore").encode() == text]
+    assert 20 < len(good) < len(texts) - 20
+    found: list[str] = []
+    rejected = 0
+    for document in documents:  # alone, so that each is looked at by what is quick
+        done = one.convert(schema, encode({"a": "first"}) * 9 + document)
+        found += done.table.column("a").to_pylist()[9:]
+        rejected += len(done.rejects)
+        assert one.profile(NAMESPACE, encode({"a": "first"}) * 9 + document).rejects == len(done.rejects)
+    assert found == good
+    assert rejected == len(texts) - len(good)
+
+
+@ENGINES
 def test_levels_beyond_what_mongodb_has_are_set_aside_and_the_last_one_is_not(one: Engine) -> None:
     def nested(levels: int) -> bytes:
         document = encode({})
