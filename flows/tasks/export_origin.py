@@ -46,6 +46,11 @@ class Facts:
     warnings: tuple[str, ...]
 
     @property
+    def is_still(self) -> bool:
+        """Whether it is the same however often it is read."""
+        return bool(self.backup) or self.consistency is Consistency.SNAPSHOT
+
+    @property
     def what(self) -> str:
         """For pages and logs."""
         if self.backup:

@@ -107,6 +107,13 @@ def check_manner(job: ExportJob, manner: Manner) -> None:
             hint="Choose `threads` or `processes`, or export without `incremental`.",
             runner=job.runner.value,
         )
+    if manner.incremental and not job.origin.facts.is_still:
+        raise ConfigurationError(
+            "an export of changes needs a source that stands still while it is read twice",
+            hint="Export a backup, turn the MongoDB into a replica set, or exclude capped collections; else export "
+            "without `incremental`.",
+            consistency=job.origin.facts.consistency.value,
+        )
     if manner.full_every < 0:
         raise ConfigurationError(
             "a number of exports is negative",
@@ -306,7 +313,7 @@ class _Work:
             exported_namespace(
                 namespace,
                 brought[namespace].plus(0, 0, compared[namespace].files if namespace in compared else ()),
-                profiled=plan.profile.documents + plan.profile.rejects,
+                profiled=plan.profile.documents + plan.profile.rejects if self.job.origin.facts.is_still else None,
                 expected=self.job.origin.facts.documents.get(namespace),
                 schema=plan.record,
                 partitioned_by=str(plan.columns.partitioning or ""),

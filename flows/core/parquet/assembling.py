@@ -45,7 +45,7 @@ def exported_namespace(
     namespace: Namespace,
     brought: Brought,
     *,
-    profiled: int,
+    profiled: int | None,
     expected: int | None,
     schema: SchemaRecord,
     partitioned_by: str = "",
@@ -60,7 +60,8 @@ def exported_namespace(
     Args:
         namespace: Its name.
         brought: By all units.
-        profiled: How many documents were profiled, those that cannot be rows counted in.
+        profiled: How many documents were profiled, those that cannot be rows counted in; None: the source may have
+            changed since.
         expected: How many documents the source has; None: nothing says it.
         schema: The version of its schema.
         partitioned_by: As written by the operator; empty: it is not.
@@ -88,7 +89,7 @@ def exported_namespace(
     )
     hint = "Nothing was published. Run the export again; if it happens again, verify the backup."
     facts = {"namespace": str(namespace), "profiled": profiled, "read": brought.documents, "in_source": expected}
-    if brought.documents != profiled or expected not in (None, brought.documents):
+    if any(number not in (None, brought.documents) for number in (profiled, expected)):
         raise IntegrityError("the passes of an export do not agree on the number of documents", hint=hint, **facts)
     written = brought.documents if changes is None else changes.inserted + changes.updated + changes.deleted
     if not dry and found.rows != written - brought.rejected:

@@ -31,9 +31,12 @@ BINARY = pa.binary(HASH_BYTES)
 INSERT, UPDATE = "insert", "update"
 PUBLIC = "public"  # id of the key where the values are in the files anyway
 
-_UNIT, _ROW, _OP = "unit", "row", "op"
+_UNIT, _OP = "unit", "op"
 _FINGERPRINTS = pa.schema([(KEY, BINARY), (HASH, BINARY)])
-_CHANGED = pa.schema([(_UNIT, pa.int32()), (_ROW, pa.int32()), (_OP, pa.string())])
+_CHANGED = pa.schema([(_UNIT, pa.int32()), (KEY, BINARY), (_OP, pa.string())])
+# Which documents of a unit have changed: hash of `_id`, and what has become of it. Not by their places, which are others
+# where the next pass reads another member of the replica set.
+Selection = dict[bytes, str]
 _BUCKET_ROWS = 1_000_000
 _MOST_BUCKETS = 256  # by the first byte of the hash
 _BYTES = pa.array([bytes([number]) for number in range(_MOST_BUCKETS)], pa.binary())
@@ -158,7 +161,7 @@ def read_fingerprints(path: Path) -> pa.Table:
 
 def save_selection(path: Path, selection: Selection) -> None:
     """Keep which documents of a unit have changed."""
-    table = pa.table({_ROW: pa.array(selection.rows, pa.int32()), _OP: pa.array(selection.ops, pa.string())})
+    table = pa.table({KEY: pa.array(selection.keys(), BINARY), _OP: pa.array(selection.values(), pa.string())})
     with spool_errors(path), pa.ipc.new_file(str(path), table.schema) as file:
         file.write_table(table)
 
@@ -166,22 +169,14 @@ def save_selection(path: Path, selection: Selection) -> None:
 def read_selection(path: Path) -> Selection:
     """What was kept of a unit; nothing has changed in it where nothing was kept."""
     if not path.exists():
-        return Selection((), ())
+        return {}
     with spool_errors(path), pa.ipc.open_file(str(path)) as file:
         table = file.read_all()
-    return Selection(tuple(table[_ROW].to_pylist()), tuple(table[_OP].to_pylist()))
+    return dict(zip(table[KEY].to_pylist(), table[_OP].to_pylist(), strict=True))
 
 
 def _hash(data: bytes, secret: bytes) -> bytes:
     return hashlib.blake2b(data, key=secret, digest_size=HASH_BYTES).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which documents of a unit have changed."""
-
-    rows: tuple[int, ...]  # their places among those of the namespace in the unit
-    ops: tuple[str, ...]
 
 
 class Comparison:
@@ -200,7 +195,7 @@ class Comparison:
             self._buckets *= 2
         self._stack = ExitStack()
         self._old = self._writers("old", old)
-        self._new = self._writers("new", pa.schema([*_FINGERPRINTS, *list(_CHANGED)[:2]]))
+        self._new = self._writers("new", pa.schema([*_FINGERPRINTS, _CHANGED.field(_UNIT)]))
         self._changed: list[pa.Table] = []
 
     def add_old(self, table: pa.Table) -> None:
@@ -208,10 +203,9 @@ class Comparison:
         self._add(self._old, table)
 
     def add_new(self, unit: int, table: pa.Table) -> None:
-        """Fingerprints of all documents of a unit, in their order."""
-        rows = pa.array(range(table.num_rows), pa.int32())
+        """Fingerprints of all documents of a unit."""
         units = pa.repeat(pa.scalar(unit, pa.int32()), table.num_rows)
-        self._add(self._new, table.append_column(_UNIT, units).append_column(_ROW, rows))
+        self._add(self._new, table.append_column(_UNIT, units))
 
     def deleted(self) -> Iterator[pa.Table]:
         """Compare; gives the old identities that are gone, some at a time. At its end the other changes are known."""
@@ -221,7 +215,7 @@ class Comparison:
             places = pc.index_in(new[KEY], value_set=old[KEY].combine_chunks())
             same = pc.equal(new[HASH], old[HASH].take(places))
             ops = pc.if_else(pc.is_null(places), INSERT, pc.if_else(same, None, UPDATE))
-            table = pa.table([new[_UNIT], new[_ROW], ops.cast(pa.string())], schema=_CHANGED)
+            table = pa.table([new[_UNIT], new[KEY], ops.cast(pa.string())], schema=_CHANGED)
             self._changed.append(table.filter(pc.is_valid(table[_OP])))
             yield old.filter(pc.invert(pc.is_in(old[KEY], value_set=new[KEY].combine_chunks())))
 
@@ -232,11 +226,11 @@ class Comparison:
 
     def selections(self) -> dict[int, Selection]:
         """Which documents of each unit have changed, once `deleted` has come to its end."""
-        table = pa.concat_tables(self._changed).sort_by([(_UNIT, "ascending"), (_ROW, "ascending")])
+        table = pa.concat_tables(self._changed)
         found = {}
         for unit in pc.unique(table[_UNIT]).to_pylist():
             mine = table.filter(pc.equal(table[_UNIT], unit))
-            found[unit] = Selection(tuple(mine[_ROW].to_pylist()), tuple(mine[_OP].to_pylist()))
+            found[unit] = dict(zip(mine[KEY].to_pylist(), mine[_OP].to_pylist(), strict=True))
         return found
 
     def _path(self, side: str, bucket: int) -> Path:

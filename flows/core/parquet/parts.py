@@ -30,7 +30,8 @@ METADATA_PREFIX = "mongo-backup."  # of the names in the metadata of a file
 # Of partitions that get rows in turns. More of them are written too: the file that waits longest is closed, and a
 # further one begun when it gets rows again.
 MOST_OPEN = 16
-_READ_ROWS = 16 * 1024  # that are read again at a time: a row group as a whole takes as much memory as it had
+# That are read again at a time, by one thread: a row group as a whole takes as much memory as it had.
+_READ_ROWS = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +224,9 @@ def read_again(path: Path, schema: pa.Schema, written: Control) -> None:
     """
     found = Control()
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=MIB) as file:
             same = file.schema_arrow.equals(schema, check_metadata=False)
-            for batch in file.iter_batches(batch_size=_READ_ROWS):
+            for batch in file.iter_batches(batch_size=_READ_ROWS, use_threads=False):
                 found.add(batch)
             rows = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:

@@ -31,7 +31,7 @@ from flows.core.spool import spool_errors
 from flows.core.tally import Totals
 
 MIB = 1024 * 1024
-BATCH_BYTES = 16 * MIB  # of documents that are converted at a time [bytes]
+BATCH_BYTES = 8 * MIB  # of documents that are converted at a time [bytes]
 
 Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
 Transform = Callable[[pa.Table], pa.Table]
@@ -80,7 +80,8 @@ class Selected:
             yield field, pa.array(kept, field.type)
 
 
-Select = Callable[[Documents], Selected]
+# Given documents and the hashes of their `_id`.
+Select = Callable[[Documents, Sequence[bytes]], Selected]
 
 
 @dataclass(frozen=True)
@@ -275,9 +276,12 @@ class _Sink(ExitStack):
     def write(self, engine: Engine, documents: Documents, select: Select | None) -> None:
         """Convert documents and pass them on."""
         self._documents += len(documents.starts)
+        keys: list[bytes] = []
         if self._identities is not None:
-            self._identities.write(self._identify(engine, documents))
-        chosen = select(documents) if select is not None else Selected(documents.buffer)
+            identities = self._identify(engine, documents)
+            self._identities.write(identities)
+            keys = identities[KEY].to_pylist()
+        chosen = select(documents, keys) if select is not None else Selected(documents.buffer)
         if not chosen.buffer:
             return
         converted = engine.convert(self._columns.schema, chosen.buffer)
@@ -322,21 +326,18 @@ class Selector:
     def __init__(self, selections: Mapping[Namespace, Selection], export: str) -> None:
         self._selections = selections
         self._export = export
-        self._seen = dict.fromkeys(selections, 0)  # documents
-        self._used = dict.fromkeys(selections, 0)  # entries of the selection
 
-    def __call__(self, documents: Documents) -> Selected:
-        """Those of the next documents; they come in the order of the archive."""
-        namespace = documents.namespace
-        if namespace not in self._selections:
+    def __call__(self, documents: Documents, keys: Sequence[bytes]) -> Selected:
+        """Those of some documents."""
+        if documents.namespace not in self._selections:
             return Selected(documents.buffer)
-        selection, first, used = self._selections[namespace], self._seen[namespace], self._used[namespace]
-        self._seen[namespace] = last = first + len(documents.starts)
-        edges = [*documents.starts, len(documents.buffer)]
+        selection = self._selections[documents.namespace]
         chosen: list[bytes] = []
-        while used + len(chosen) < len(selection.rows) and (row := selection.rows[used + len(chosen)]) < last:
-            chosen.append(documents.buffer[edges[row - first] : edges[row - first + 1]])
-        self._used[namespace] = used + len(chosen)
-        ops = selection.ops[used : used + len(chosen)]
+        ops: list[str] = []
+        for document, key in zip(documents.each(), keys, strict=True):
+            op = selection.get(key)
+            if op is not None:
+                chosen.append(document)
+                ops.append(op)
         fields = (pa.field(OP, pa.string()), pa.field(EXPORT, pa.string()))
-        return Selected(b"".join(chosen), fields, (ops, (self._export,) * len(ops)))
+        return Selected(b"".join(chosen), fields, (ops, [self._export] * len(ops)))

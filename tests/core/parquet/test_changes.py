@@ -12,7 +12,14 @@ import pytest
 from bson import Int64, ObjectId
 
 from flows.core.parquet import changes
-from flows.core.parquet.changes import Comparison, Selection, fingerprints, id_documents, id_value
+from flows.core.parquet.changes import (
+    Comparison,
+    fingerprints,
+    id_documents,
+    id_value,
+    read_selection,
+    save_selection,
+)
 from flows.core.parquet.records import Changes
 
 SECRET = b"k" * 32
@@ -25,6 +32,10 @@ def documents(values: dict[int, Any]) -> list[bytes]:
 
 def identities(values: dict[int, Any]) -> pa.Table:
     return fingerprints(documents(values), SECRET).append_column("_id", pa.array(list(values), pa.int64()))
+
+
+def key_of(identity: int) -> bytes:
+    return fingerprints([bson.encode({"_id": identity})], SECRET)["_key"][0].as_py()
 
 
 @pytest.mark.parametrize("bucket_rows", [1_000_000, 20])
@@ -47,16 +58,19 @@ def test_inserts_updates_and_deletes_are_found_in_bounded_buckets(
 
     assert sorted(gone) == sorted(old.keys() - new.keys())
     expected = {
-        unit: [
-            (row, "insert" if key not in old else "update")
-            for row, (key, value) in enumerate(values.items())
+        unit: {
+            key_of(key): "insert" if key not in old else "update"
+            for key, value in values.items()
             if old.get(key) != value
-        ]
+        }
         for unit, values in units.items()
     }
-    got = {unit: list(zip(one.rows, one.ops, strict=True)) for unit, one in found.selections().items()}
-    assert got == {unit: rows for unit, rows in expected.items() if rows}
-    counted = [op for rows in expected.values() for _, op in rows]
+    assert found.selections() == {unit: rows for unit, rows in expected.items() if rows}
+    path = tmp_path / "selection"
+    save_selection(path, expected[3])
+    assert read_selection(path) == expected[3]
+    assert read_selection(tmp_path / "none") == {}
+    counted = [op for rows in expected.values() for op in rows.values()]
     assert found.changes(len(gone)) == Changes(counted.count("insert"), counted.count("update"), len(gone))
 
 
@@ -69,7 +83,6 @@ def test_nothing_changed_and_nothing_there(tmp_path: Path) -> None:
         found.add_new(0, fingerprints(documents(new), SECRET))
         assert [table.num_rows for table in found.deleted()] == [0]
         assert (found.changes(0), found.selections()) == (Changes(0, 0, 0), {})
-    assert Selection((), ()) == Selection((), ())
 
 
 @pytest.mark.parametrize(

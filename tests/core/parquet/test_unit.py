@@ -14,7 +14,7 @@ import pytest
 from flows.core.errors import FormatError, IntegrityError, Truncated
 from flows.core.names import Namespace
 from flows.core.parquet import unit
-from flows.core.parquet.changes import IdentityForm, Selection, with_change_columns
+from flows.core.parquet.changes import IdentityForm, fingerprints, with_change_columns
 from flows.core.parquet.engine import engine
 from flows.core.parquet.growth import grown
 from flows.core.parquet.parts import FileFormat
@@ -125,30 +125,33 @@ def test_only_changed_documents_are_written_with_what_became_of_each(
 ) -> None:
     monkeypatch.setattr(unit, "BATCH_BYTES", 60)
     monkeypatch.setattr("flows.core.archive.reader.READ_BYTES", 60)
-    data = documents(5) + REJECT + documents(4)
+    data = documents(3) + REJECT + b"".join(bson.encode({"_id": number, "text": ""}) for number in range(3, 7))
     made = archive({FIRST: data})
     plain = columns(data)
     form = IdentityForm.of(b"secret", plain.arrow, ("_id",))
     changed = Columns(
         plain.schema, with_change_columns(plain.arrow), plain.form, identities=form, role=FileRole.CHANGES
     )
-    selection = Selection((1, 5, 6, 9), ("insert", "insert", "update", "insert"))
+    ids = {1: "insert", 99: "insert", 3: "update"}
+    keys = fingerprints([bson.encode({"_id": number}) for number in ids], b"secret")["_key"].to_pylist()
+    selection = dict(zip(keys, ids.values(), strict=True))
     select = Selector({name(FIRST): selection}, "2026-03-06T04-00-00Z")
     one = write(made, tmp_path, {name(FIRST): changed}, select=select)[name(FIRST)]
     by_role = {file.role: pq.read_table(file.path) for file in one.files}
     rows = by_role[FileRole.CHANGES]
-    assert rows["_id"].to_pylist() == [1, 0, 3]
-    assert rows["_op"].to_pylist() == ["insert", "update", "insert"]
+    assert rows["_id"].to_pylist() == [1, 3]
+    assert rows["_op"].to_pylist() == ["insert", "update"]
     assert set(rows["_export"].to_pylist()) == {"2026-03-06T04-00-00Z"}
     assert one.rejected == 1
     identities = by_role[FileRole.IDENTITIES]
     assert identities.schema.names == ["_key", "_hash", "_id"]
-    assert identities["_id"].to_pylist() == [0, 1, 2, 3, 4, 99, 0, 1, 2, 3]
+    assert identities["_id"].to_pylist() == [0, 1, 2, 99, 3, 4, 5, 6]
     assert identities["_key"].type == pa.binary(16)
 
 
 def test_nothing_is_selected_where_nothing_has_changed(tmp_path: Path) -> None:
     made = archive({FIRST: documents(5)})
-    select = Selector({name(FIRST): Selection((), ())}, "x")
-    one = write(made, tmp_path, {name(FIRST): columns(documents(5))}, select=select)[name(FIRST)]
-    assert (one.documents, one.files) == (5, ())
+    plain = columns(documents(5))
+    compared = columns(documents(5), identities=IdentityForm.of(b"secret", plain.arrow, ("_id",)))
+    one = write(made, tmp_path, {name(FIRST): compared}, select=Selector({name(FIRST): {}}, "x"))[name(FIRST)]
+    assert (one.documents, [file.role for file in one.files]) == (5, [FileRole.IDENTITIES])
