@@ -143,8 +143,8 @@ def _ask(folder: Path, version: int, target: str) -> list[tuple[datetime, int, A
 
 def _drawn(rows: list[tuple[datetime, int, Any]]) -> str:
     points = [charts.Point(month.replace(tzinfo=UTC), float(revenue)) for month, _, revenue in rows]
-    start, end = points[0].at - timedelta(days=15), points[-1].at + timedelta(days=31)
-    return charts.chart("revenue", "Revenue by month", points, charts.AMOUNT, start=start, end=end)
+    start, end = points[0].at, points[-1].at + timedelta(days=31)
+    return charts.chart("revenue", "Revenue by month", points, charts.AMOUNT, start=start, end=end, headed=True)
 
 
 if __name__ == "__main__":

@@ -87,15 +87,31 @@ def _length(seconds: float) -> str:
     return text.removesuffix(" 0 s").removesuffix(" 0 min").removesuffix(" 0 h").replace(".0 s", " s")
 
 
+def _amount(value: float) -> str:
+    for size, unit in ((1e9, " bn"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:,.4g}{unit}"
+    return f"{value:.4g}"
+
+
 BYTES = Scale(
     _in_units([1024.0**power for power in range(6)]), lambda value: format_bytes(int(value)).replace(".0 ", " ")
 )
 SECONDS = Scale(_in_units([1.0, 60.0, 3_600.0, 86_400.0]), _length)
-AMOUNT = Scale(lambda largest: _steps(largest, 1.0), lambda value: f"{value:,.0f}")
+AMOUNT = Scale(lambda largest: _steps(largest, 1.0), _amount)
 SHARE = Scale(lambda _: [0.0, 0.25, 0.5, 0.75, 1.0], lambda value: f"{value:.0%}")
 
 
-def chart(name: str, title: str, points: Sequence[Point], scale: Scale, *, start: datetime, end: datetime) -> str:
+def chart(
+    name: str,
+    title: str,
+    points: Sequence[Point],
+    scale: Scale,
+    *,
+    start: datetime,
+    end: datetime,
+    headed: bool = False,
+) -> str:
     """Values over time: a bar for each, with a dot on it, or a cross for a bad one.
 
     Args:
@@ -105,6 +121,7 @@ def chart(name: str, title: str, points: Sequence[Point], scale: Scale, *, start
         scale: Of the values.
         start: Left end, aware; its zone is that of the labels.
         end: Right end.
+        headed: Whether the title is drawn too, where nothing around the chart tells it.
     """
     ticks = scale.ticks(max((point.value for point in points), default=0.0) or 1.0)
     length = max((end - start).total_seconds(), 1.0)
@@ -116,7 +133,7 @@ def chart(name: str, title: str, points: Sequence[Point], scale: Scale, *, start
     def y(value: float) -> float:
         return floor - value / ticks[-1] * (floor - _TOP)
 
-    parts = []
+    parts = [_text(_LEFT, 9, title, size=11, bold=True)] if headed else []
     for tick in ticks:
         parts.append(f'<path d="M{_LEFT} {y(tick):.1f}H{_WIDTH - _RIGHT}" stroke="{_GRID if tick else _INK}"/>')
         parts.append(_text(_LEFT - 5, y(tick) + 4, scale.label(tick), anchor="end"))
