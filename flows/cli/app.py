@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from cyclopts import App, CycloptsError, Group
 
+from flows.cli.server import choose_server
 from flows.cli.status import MEANINGS, Status
 from flows.core.version import __version__
 
@@ -74,21 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: a `Status`.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    _choose_server(given)
+    choose_server(own="--no-server" in given)
     try:
         return app(given, exit_on_error=False) or Status.DONE
     except CycloptsError:  # it has been told
         return Status.WRONG_USE
-
-
-def _choose_server(arguments: list[str]) -> None:
-    """Prefect reads its settings when it is imported, which is when the command is known."""
-    if "--no-server" in arguments:
-        os.environ.pop("PREFECT_API_URL", None)
-    if not os.environ.get("PREFECT_API_URL"):
-        os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true")
-        # The first start makes a database.
-        os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    # A backup does not call anybody whom nobody asked it to call.
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
