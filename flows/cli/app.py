@@ -21,6 +21,7 @@ The store is the folder of `--folder`; else the bucket that the environment name
 * `MONGO_BACKUP_PUSH_URL`: a Prometheus push gateway
 
 Each may be in a file: `…_FILE` says which."""
+_SAFELY = "Send the output into a file that nobody else can read: `(umask 077; python -m flows keys > keys.txt)`."
 _DAILY, _NIGHT, _STORE, _PROOF = (
     Group(name, sort_key=place)
     for place, name in enumerate(("Every day", "When something is lost", "What is stored", "Proof"))
@@ -60,7 +61,13 @@ app.command(
     help_epilogue=f"{_WATCHED}\n\n{_EPILOGUE}",
 )
 app.command("flows.cli.evidence:app", name="evidence", group=_PROOF, help="Prove or report on what drills have left.")
-app.command("flows.cli.keys:keys", name="keys", group=_STORE, help="Make new keys for encryption and signatures.")
+app.command(
+    "flows.cli.keys:keys",
+    name="keys",
+    group=_STORE,
+    help="Make new keys for encryption and signatures.",
+    help_epilogue=f"{_SAFELY}\n\n{_EPILOGUE}",
+)
 app.register_install_completion_command()
 
 

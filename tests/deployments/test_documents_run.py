@@ -272,8 +272,8 @@ def follow(document: Path, desk: Desk) -> None:
 
 
 @pytest.fixture(scope="module")
-def machine(parts: embedded.Parts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with desk(parts, tmp_path_factory.mktemp("documents")) as held:
+def machine(parts: embedded.Parts, prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with desk(parts, prefect_database, tmp_path_factory.mktemp("documents")) as held:
         yield held
 
 
@@ -305,6 +305,7 @@ def test_readme(machine: Desk) -> None:
         (secrets / name).write_text(text)
     machine.signer = key.public
     follow(README, machine)
+    assert machine.invoices == 1000
 
 
 @pytest.mark.timeout(900)
@@ -316,6 +317,7 @@ def test_runbook(machine: Desk) -> None:
         "new password of the user backup",
     ]
     follow(RUNBOOK, machine)
+    assert machine.invoices == 1000
     assert machine.passwords == []
     diary = (machine.checkout.parent / "bin" / "diary").read_text().splitlines()
     assert [line.split()[1] for line in diary] == ["stop", "start"]

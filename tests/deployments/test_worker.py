@@ -271,7 +271,6 @@ def test_a_backup_that_is_cancelled_in_the_ui_leaves_nothing_behind(
             screen.get_by_role("alertdialog").get_by_role("button", name="Cancel Flow Run").click()
             passing.set()
             expect(screen.get_by_text("Cancelled", exact=True).first).to_be_visible()
-            screen.screenshot(path=tmp_path / "cancelled.png")
         nothing_is_left(operation, run)
 
 

@@ -10,11 +10,10 @@ import gzip
 import io
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,12 +23,7 @@ from unittest.mock import patch
 import bson
 from prefect.cli import app as prefect_app
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_LOGGING_TO_API_ENABLED,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from pymongo import MongoClient
 
 from deployments import embedded
@@ -38,7 +32,7 @@ from flows.core.archive.format import encode_header
 from flows.core.names import Namespace
 from tests.support.archives import data, end, prelude
 from tests.support.documents import Shell
-from tests.support.quick_prefect import one_authority, schemas_made_once
+from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, schemas_made_once
 
 ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "root", "p@ss w0rd"
@@ -92,6 +86,12 @@ class Desk:
     def mongo(self) -> MongoClient[dict[str, Any]]:
         """As the administrator."""
         return MongoClient(self.mongod.uri, tlsCAFile=str(self.mongod.ca_file))
+
+    @property
+    def invoices(self) -> int:
+        """How many the live database has."""
+        with self.mongo() as client:
+            return client["mpg"]["invoices"].count_documents({})
 
     def tidy(self) -> None:
         """Drop what was restored beside the live database, as one does who has looked at it."""
@@ -156,12 +156,19 @@ class Desk:
 
 
 @contextmanager
-def desk(parts: embedded.Parts, folder: Path) -> Iterator[Desk]:
-    """Hold a desk, with a small payment database, and empty buckets but for an archive of mgob."""
+def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
+    """Hold a desk, with a small payment database, and empty buckets but for an archive of mgob.
+
+    Args:
+        parts: To start them with.
+        database: Of a Prefect server that knows nothing.
+        folder: For all the rest.
+    """
     checkout = _copied(folder / "checkout")
-    mongod, s3, server = parts.mongod(auth=(USER, PASSWORD), tls=True), parts.s3(), parts.prefect_server()
+    mongod, s3 = parts.mongod(auth=(USER, PASSWORD), tls=True), parts.s3()
+    server = parts.prefect_server(database=database, settings=LEAN)
     home = folder / "home"
-    _used_before(server, home)
+    _used_before(database, home)
     for bucket in BUCKETS:
         (s3.folder / bucket).mkdir(exist_ok=True)
     invoices = [
@@ -179,14 +186,8 @@ def desk(parts: embedded.Parts, folder: Path) -> Iterator[Desk]:
     with (
         schemas_made_once(),
         one_authority(folder),
-        # Neither the heartbeat nor the log of a run in this process is looked at, and each costs a second of it.
-        temporary_settings(
-            {
-                PREFECT_API_URL: server.api_url,
-                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-                PREFECT_LOGGING_TO_API_ENABLED: False,
-            }
-        ),
+        flows_report_to(server),
+        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),  # nobody looks at the logs
         SyncPrefectClient(server.api_url) as prefect,
     ):
         shell = Shell(checkout, environment, folder / "state")
@@ -206,16 +207,12 @@ def _old_archive() -> bytes:
     return gzip.compress(prelude(namespace, header=header) + data(namespace, document) + end(namespace, document))
 
 
-def _used_before(server: embedded.PrefectServer, home: Path) -> None:
+def _used_before(database: Path, home: Path) -> None:
     """Give the operator's own folder of Prefect a database, which takes Prefect ten seconds to make, and a profile."""
     home.mkdir()
     profile = "active = 'work'\n[profiles.work]\nPREFECT_API_URL = 'http://127.0.0.1:9/api'\n"
     (home / "profiles.toml").write_text(profile)
-    with (
-        closing(sqlite3.connect(server.home / "prefect.db")) as made,
-        closing(sqlite3.connect(home / "prefect.db")) as copy,
-    ):
-        made.backup(copy)
+    shutil.copy(database, home / "prefect.db")
 
 
 def _programs(folder: Path) -> Path:
