@@ -63,6 +63,12 @@ def test_the_help_of_a_command_explains_every_parameter_of_its_flow(
     assert "--json" in words
 
 
+@pytest.mark.parametrize(("verb", "flag"), [("prune", "dry-run"), ("restore", "safety-backup"), ("restore", "prove")])
+def test_the_help_says_which_flags_are_on(verb: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = " ".join(said(capsys, verb, "--help")[1].replace("│", " ").split())
+    assert "[default: on]" in words.partition(f"--no-{flag}")[2].partition(" --")[0]
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
