@@ -20,10 +20,7 @@ _KEYS = """\
 
 
 def keys() -> None:
-    """Make new keys for encryption and for signatures, and print them.
-
-    Send the output into a file that nobody else can read: `(umask 077; python -m flows keys > keys.txt)`.
-    """
+    """Make new keys for encryption and for signatures, and print them."""
     identity, key = Identity.generate(), SigningKey.generate()
     text = _KEYS.format(recipient=identity.public, identity=identity.secret, signing_key=key.secret, signer=key.public)
     print(text)  # noqa: T201 - this is a command

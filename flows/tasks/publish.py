@@ -53,10 +53,17 @@ def started_by() -> str:
     return f"{name or getpass.getuser()} on {platform.node()}"
 
 
-def publish_page(key: str, markdown: str, description: str) -> None:
-    """Leave a page; pages with the same key form a history."""
+def publish_page(key: str, markdown: str, description: str, *, again: bool = False) -> None:
+    """Leave a page; pages with the same key form a history.
+
+    Args:
+        key: Of the page.
+        markdown: The page.
+        description: What it is.
+        again: Whether the same page follows in full, so that a terminal need not show this one.
+    """
     create_markdown_artifact(markdown, key=key, description=description)
-    for reader in _readers:
+    for reader in () if again else _readers:
         reader.page(markdown)
 
 
