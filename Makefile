@@ -5,17 +5,18 @@ PYTHON ?= python3
 SIZE ?= 1GB
 JSON ?= bench.json
 KEEP ?=
+CHART ?= revenue.svg
 
 VENV := .venv/bin/python
 STAMP := .venv/installed
 PIP := $(VENV) -m pip --disable-pip-version-check install --quiet --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint lock clean
+.PHONY: help install demo demo-export test bench lint lock clean
 
 help:  ## this list
 	@echo "make ..."
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 install: $(STAMP)  ## make .venv with everything that is in requirements.lock
 
@@ -32,6 +33,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP)  ## back up, lose and restore a database, with proof; KEEP=1 keeps the parts running
 	@KEEP=$(KEEP) $(VENV) -m deployments.demo
+
+demo-export: $(STAMP)  ## a backup as Parquet files, and a question to DuckDB; CHART=revenue.svg
+	@$(VENV) -m deployments.demo_export --chart $(CHART)
 
 test: lint  ## lint, then all tests
 	$(VENV) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder

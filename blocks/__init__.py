@@ -3,6 +3,7 @@
 from blocks.alarms import BackupAlarms
 from blocks.checks import DrillChecks
 from blocks.encryption import BackupEncryption, BackupIdentities
+from blocks.export_rules import ErasureSubject, ExportRules
 from blocks.maintenance import MaintenanceWindow
 from blocks.mongodb import MongoDBSource, MongoDBTarget
 from blocks.store import BackupStore
@@ -13,6 +14,8 @@ __all__ = [
     "BackupIdentities",
     "BackupStore",
     "DrillChecks",
+    "ErasureSubject",
+    "ExportRules",
     "MaintenanceWindow",
     "MongoDBSource",
     "MongoDBTarget",

@@ -164,6 +164,11 @@ class BackupStore(Block):
             lock=self.lock.value,
         )
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # A task in another process gets the block, and makes a client of its own.
+        state = super().__getstate__()
+        return {**state, "__pydantic_private__": {**(state["__pydantic_private__"] or {}), "_client": None}}
+
     @property
     def location(self) -> str:
         """Where this is, for people."""

@@ -1,4 +1,4 @@
-"""The benchmark: the flows beside `mongodump --gzip` with an upload, and beside only reading the database.
+"""The benchmark: the flows beside `mongodump --gzip` with an upload, beside only reading the database; and the engines.
 
 Run `python -m deployments.bench --size 1GB --json bench.json`. Every figure is that of a fresh child process, taken
 in one run on one server. Where the official tools are not on PATH, their lines are left out. Nothing is asserted but
@@ -26,7 +26,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from deployments import payments
+from deployments import bench_engines, payments
 from deployments.contenders import RESTORED, Figures
 from deployments.embedded import parts
 from deployments.rig import DATABASE, Addresses, Rig
@@ -89,6 +89,8 @@ def _bench(size: int, repeat: int) -> Figures:
     medians = {name: _median([one[name] for one in rounds]) for name in rounds[0]}
     print()
     print(_report(medians))
+    engines = bench_engines.measure(min(size, bench_engines.SIZE))
+    print(f"\n{bench_engines.table_of(engines)}")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {**_machine(), "load_average_at_start": load},
@@ -101,6 +103,8 @@ def _bench(size: int, repeat: int) -> Figures:
         "ratios_of_process": _ratios(medians, "process_seconds"),
         "ratios_of_cpu": _ratios(medians, "cpu_seconds"),
         "verified_megabytes_per_cpu_second": _verified_per_second(medians["verification"]),
+        "exported_megabytes_per_cpu_second": _exported_per_second(medians),
+        "export_engines": engines,
     }
 
 
@@ -109,7 +113,16 @@ def _round(rig: Rig, client: MongoClient[dict[str, Any]], made: payments.Filled)
     archive = rig.parts.folder / "mgob.archive.gz"
     found: dict[str, Figures] = {}
     official = shutil.which("mongodump") and shutil.which("mongorestore")
-    for name in ("floor", "backup", "verification", "encrypted-backup", "mgob-backup", "restore", "mgob-restore"):
+    for name in (
+        "floor",
+        "backup",
+        "verification",
+        "export",
+        "encrypted-backup",
+        "mgob-backup",
+        "restore",
+        "mgob-restore",
+    ):
         if name.startswith("mgob") and not official:
             continue
         # No contender pays for the pages that the one before it has left unwritten.
@@ -163,6 +176,7 @@ def _report(medians: Mapping[str, Figures]) -> str:
         "floor": "read, throw away",
         "backup": "flow backup",
         "verification": "offline verification",
+        "export": "flow export",
         "encrypted-backup": "flow backup, encrypted",
         "mgob-backup": "mongodump --gzip, upload",
         "restore": "flow restore",
@@ -188,6 +202,7 @@ def _report(medians: Mapping[str, Figures]) -> str:
         "The floor ran first, so that every contender reads from a warm server.",
         "",
         f"offline verification: {_verified_per_second(medians['verification'])} MB of BSON per second and core",
+        f"flow export: {_exported_per_second(medians)} MB of BSON per second and core, both passes, upload and all",
         *(
             f"{name}: {ratio:.2f} of the wall, {_ratios(medians, 'process_seconds')[name]:.2f} of the process, "
             f"{_ratios(medians, 'cpu_seconds')[name]:.2f} of the CPU"
@@ -202,6 +217,11 @@ def _report(medians: Mapping[str, Figures]) -> str:
 def _verified_per_second(figures: Figures) -> int:
     """Of CPU time, without the start of Python [MB of 10^6 bytes]."""
     return int(figures["bytes"] / figures["work_cpu_seconds"] / 10**6)
+
+
+def _exported_per_second(medians: Mapping[str, Figures]) -> int:
+    """Of CPU time of the flow [MB of 10^6 bytes]."""
+    return int(medians["verification"]["bytes"] / medians["export"]["work_cpu_seconds"] / 10**6)
 
 
 def _machine() -> dict[str, Any]:

@@ -9,11 +9,7 @@ import os
 import shlex
 import signal
 import sys
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 from bson import json_util
@@ -21,16 +17,15 @@ from pymongo import MongoClient
 
 from deployments import payments
 from deployments.embedded import parts
-from deployments.rig import DATABASE, Addresses, Rig, save_blocks, told_by_parent
+from deployments.rig import DATABASE, Addresses, Rig, save_blocks, timed, told_by_parent
 from flows.core.errors import BackupError
-from flows.core.report import format_bytes, format_count, format_duration, text_table
+from flows.core.report import format_bytes, format_count, text_table
 
 _BSON_BYTES = 140_000_000  # makes a bit more than 200,000 documents
 _PLAN = "demo"
 _STORY = "story"  # the argument of the child that runs the flows
 _DIFFERENT = 3  # its exit status where it has said already what differs
-_WIDTH = 80
-_INVENTORY = ("backup", "age", "documents", "BSON", "stored", "consistency")  # more would be wider than `_WIDTH`
+_INVENTORY = ("backup", "age", "documents", "BSON", "stored", "consistency")  # more would be wider than a terminal
 
 _INDEX = "index "  # begins the name of a fact about an index
 
@@ -100,14 +95,14 @@ def _stage(*, keep: bool) -> int:
     # The pool is outside: its thread ends when the parts do, and not the other way round.
     with ThreadPoolExecutor(1) as pool, parts() as held:
         starting = pool.submit(held.prefect_server)  # the slow one
-        with _timed() as line:
+        with timed() as line:
             mongod, s3 = held.mongod(), held.s3()
             line.append("MongoDB (a replica set) and an S3 server are running")
-        with _timed() as line, MongoClient[dict[str, Any]](mongod.uri) as client:
+        with timed() as line, MongoClient[dict[str, Any]](mongod.uri) as client:
             made = payments.fill(client, DATABASE, bson_bytes=_BSON_BYTES)
             line.append(f"Database `{DATABASE}`: {format_count(made.documents)} documents, {format_bytes(made.bytes)}")
         print(f"  in {made.collections} collections with {made.indexes} indexes, a validator and a view", flush=True)
-        with _timed() as line:
+        with timed() as line:
             server = starting.result()
             line.append("Prefect server is running; it started meanwhile")
         rig = Rig(held, server, Addresses.of(mongod, s3), held.folder / "flows.log")
@@ -133,7 +128,7 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
     client: MongoClient[dict[str, Any]]
     with MongoClient(addresses.mongodb) as client:
         before = fingerprint(client, DATABASE)
-        with _timed("\nBackup: the flow `backup`") as line:
+        with timed("\nBackup: the flow `backup`") as line:
             made = backup(plan=_PLAN, databases=[DATABASE])
             line.append(f"Backup {made.backup}: {format_count(made.documents)} documents")
         share = made.stored_bytes / made.bytes
@@ -152,12 +147,12 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
             return _differs([f"{DATABASE} is still there after it was dropped"])
         print(f"  the database `{DATABASE}` was dropped: 0 documents left", flush=True)
 
-        with _timed("\nRestore: the flow `restore`, first as a dry run") as line:
+        with timed("\nRestore: the flow `restore`, first as a dry run") as line:
             tried = restore(plan=_PLAN, backup="latest", dry_run=True)
             line.append(f"Dry run: would write {format_count(tried.documents)} documents; wrote nothing")
         if DATABASE in client.list_database_names():
             return _differs(["the dry run of the restore has written something"])
-        with _timed() as line:
+        with timed() as line:
             done = restore(plan=_PLAN, backup="latest", mode=RestoreMode.INTO_NEW, into_source=True)
             line.append(f"Restored {format_count(done.documents)} documents, {done.indexes} indexes")
 
@@ -209,18 +204,6 @@ def _wait_for_interrupt() -> None:
         signal.pause()
     except KeyboardInterrupt:
         print()  # behind the terminal's `^C`
-
-
-@contextmanager
-def _timed(headline: str = "") -> Iterator[list[str]]:
-    """Print the line that the block has appended, with how long the block took at its right."""
-    if headline:
-        print(headline, flush=True)
-    line: list[str] = []
-    begun = time.monotonic()
-    yield line
-    took = format_duration(timedelta(seconds=time.monotonic() - begun))
-    print(f"  {line[0]}".ljust(_WIDTH - len(took)) + took, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from deployments.embedded import Mongod, Parts, PrefectServer, S3Server
 from flows.core.errors import BackupError
+from flows.core.report import format_duration
 from flows.mongo.children import MARK
 
 DATABASE = "payments"
 _LOG_LINES = 40  # of a child that failed
+_WIDTH = 80  # of a line with a time at its right
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def told_by_parent() -> tuple[Addresses, dict[str, Any]]:
 
 
 def save_blocks(addresses: Addresses) -> None:
-    """Save the four blocks that the flows use by default. Needs `PREFECT_API_URL` in the environment."""
+    """Save the five blocks that the flows use by default. Needs `PREFECT_API_URL` in the environment."""
     from prefect_aws import MinIOCredentials  # noqa: PLC0415 - Prefect takes its settings when it is imported
 
     from blocks import BackupStore, MongoDBSource, MongoDBTarget  # noqa: PLC0415
@@ -97,6 +102,20 @@ def save_blocks(addresses: Addresses) -> None:
     keys.save("backups-keys", overwrite=True)
     # Loaded again, so that the store refers to the block instead of holding a copy of its secrets.
     keys = cast(MinIOCredentials, MinIOCredentials.load("backups-keys"))
-    BackupStore(credentials=keys, bucket=addresses.bucket, endpoint=addresses.endpoint).save("backups", overwrite=True)
+    place = {"credentials": keys, "bucket": addresses.bucket, "endpoint": addresses.endpoint}
+    BackupStore(**place).save("backups", overwrite=True)
+    BackupStore(**place, prefix="exports").save("exports", overwrite=True)
     MongoDBSource(connection_string=addresses.mongodb).save("source", overwrite=True)
     MongoDBTarget(connection_string=addresses.mongodb).save("target", overwrite=True)
+
+
+@contextmanager
+def timed(headline: str = "") -> Iterator[list[str]]:
+    """Print the line that the block has appended, with how long the block took at its right."""
+    if headline:
+        print(headline, flush=True)
+    line: list[str] = []
+    begun = time.monotonic()
+    yield line
+    took = format_duration(timedelta(seconds=time.monotonic() - begun))
+    print(f"  {line[0]}".ljust(_WIDTH - len(took)) + took, flush=True)

@@ -92,7 +92,7 @@ def drill(
     )
     with open_run() as run:
         report = rehearse(run, where, server, load_identities(identities), order)
-        publish_page(f"drill-{plan}", report.page("not written yet"), f"Drill of {plan}", again=True)
+        publish_page(f"drill-{plan}", report.page("not written yet"), f"Drill of {plan}", shown=False)
         if not report.passed:
             failure = failed_drill(plan, store, report.finished, report.findings)
             tell_people(bells, plan, store, (failure,), now=report.finished, forget=False)

@@ -42,7 +42,11 @@ def run_fresh(code: str) -> str:
         "flows.drill",
         "flows.verify",
         "flows.preflight",
+        "flows.export",
+        "flows.compact_exports",
         "flows.watch",
+        "flows.erase",
+        "flows.prune_exports",
         "flows.tasks.dump",
     ],
 )

@@ -148,7 +148,8 @@ def _filled(
     settings: dict[str, Any] = {
         "plan": plan.name,
         "source": names.source,
-        "target": names.target,
+        # Exports go into a store whose block people make.
+        **({"dataset": plan.name} if "dataset" in accepted else {"target": names.target}),
         "store": names.store,
         "time_zone": plan.time_zone,
         "backup_hours": plan.late.total_seconds() / 3600,

@@ -47,6 +47,10 @@ for verb, group, text in (
     ("prune", _STORE, "Remove what retention no longer keeps, or show what that would be."),
     ("hold", _STORE, "Keep a backup whatever retention says, or let it go again."),
     ("copy", _STORE, "Bring backups from one store to another."),
+    ("export", _STORE, "Write a backup as Parquet files, for analytics."),
+    ("compact-exports", _STORE, "Write exports of changes anew as a whole one."),
+    ("prune-exports", _STORE, "Remove exports that retention no longer keeps, or show which."),
+    ("erase", _STORE, "Remove one person from all files of an export, with proof."),
     ("probe", _STORE, "Find out what a store can do."),
     ("verify", _PROOF, "Read stored backups again, and say which are damaged."),
     ("drill", _PROOF, "Restore a backup into a scratch MongoDB, and compare."),
@@ -65,7 +69,7 @@ app.command(
     "flows.cli.keys:keys",
     name="keys",
     group=_STORE,
-    help="Make new keys for encryption and signatures.",
+    help="Make new keys for encryption, signatures, pseudonyms.",
     help_epilogue=f"{_SAFELY}\n\n{_EPILOGUE}",
 )
 app.register_install_completion_command()

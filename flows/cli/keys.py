@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.core.encryption import Identity
+from flows.core.parquet.pseudonyms import RootKey
 from flows.core.signing import SigningKey
 
 _KEYS = """\
@@ -16,11 +17,20 @@ _KEYS = """\
 #
 # Signatures
 # public, for the trusted signers of MongoDB Backup Identities: {signer}
-# SECRET, for the signing key of MongoDB Backup Encryption: {signing_key}"""
+# SECRET, for the signing key of MongoDB Backup Encryption: {signing_key}
+#
+# Pseudonyms in exports
+# SECRET, for the keys of MongoDB Export Rules: {pseudonym_key}"""
 
 
 def keys() -> None:
-    """Make new keys for encryption and for signatures, and print them."""
+    """Make new keys for encryption, for signatures and for pseudonyms, and print them."""
     identity, key = Identity.generate(), SigningKey.generate()
-    text = _KEYS.format(recipient=identity.public, identity=identity.secret, signing_key=key.secret, signer=key.public)
+    text = _KEYS.format(
+        recipient=identity.public,
+        identity=identity.secret,
+        signing_key=key.secret,
+        signer=key.public,
+        pseudonym_key=RootKey.generate().secret,
+    )
     print(text)  # noqa: T201 - this is a command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cyclopts import Parameter
@@ -18,12 +18,24 @@ TYPES = {
     "maintenance": "mongodb-backup-maintenance-window",
     "checks": "mongodb-drill-checks",
     "alarms": "mongodb-backup-alarms",
+    "rules": "mongodb-export-rules",
+    "subject": "mongodb-erasure-subject",
 }
 
 
-def block(parameter: str) -> Parameter:
-    """How a parameter that names a block is shown and completed."""
-    return Parameter(metavar="BLOCK", completer=_completer(TYPES[parameter]))
+# Of flows about exports: these are written into a store.
+_OF_EXPORTS = {"target": "mongodb-backup-store"}
+
+
+def types_of(parameters: Collection[str]) -> dict[str, str]:
+    """The parameters of a flow that name a block, and its type, by the names of all its parameters."""
+    known = TYPES | _OF_EXPORTS if "dataset" in parameters else TYPES
+    return {name: kind for name, kind in known.items() if name in parameters}
+
+
+def block(parameter: str, kind: str = "") -> Parameter:
+    """How a parameter that names a block is shown and completed; `kind` is its type, where its name does not say it."""
+    return Parameter(metavar="BLOCK", completer=_completer(kind or TYPES[parameter]))
 
 
 def block_names(kind: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import TypeAdapter, ValidationError
 
-from flows.cli.names import TYPES, block
+from flows.cli.names import block, types_of
 from flows.core.errors import ConfigurationError
 
 # What the option parser reads by itself; what else there is comes as text.
@@ -43,6 +43,12 @@ _METAVARS = {
     "database": "NAME",
     "documents": "PLACE",
     "limits": "NAME=NUMBER,…",
+    "dataset": "NAME",
+    "partition": "COLLECTION=FIELD",
+    "bloom": "COLLECTION=COLUMN,…",
+    "keep": "RULE=NUMBER,…",
+    "fields": "COLLECTION=FIELD,…",
+    "domain": "NAME",
 }
 
 # What is typed otherwise here than in the form of the UI.
@@ -55,6 +61,11 @@ _HELP = {
     '`{"store": "offsite", "retention": {"days": 30}}`.',
     "limits": "Such as `drill_days=100,oplog_hours=48`. Names: oplog_hours, clock_seconds, deleted_days, drill_days, "
     "verification_days, segment_mib, segments_in_flight.",
+    "keep": "Such as `partition_days=3653,export_days=400`. Rules: partition_days, export_days, at_least.",
+    "fields": "Or in these, by collection: `shop.invoices=customer.id,payer.id`; patterns with `*` will do.",
+    "partition": "Collections that get a folder for each month of one of their dates: `mpg.invoices=issuedAt`, or "
+    "`mpg.invoices=issuedAt by year`. For collections above 50 GB.",
+    "bloom": "Columns to find single values in quickly: `mpg.invoices=customer.id,number`.",
     "assertions": "More checks, each as JSON like those of the block.",
 }
 
@@ -71,7 +82,11 @@ def options(function: Callable[..., Any]) -> dict[str, Option]:
     """Options for the parameters of a flow, by name."""
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters
-    return {name: _option(name, hints[name], on=parameter.default is True) for name, parameter in parameters.items()}
+    blocks = types_of(parameters)
+    return {
+        name: _option(name, hints[name], blocks.get(name), on=parameter.default is True)
+        for name, parameter in parameters.items()
+    }
 
 
 def typed(function: Callable[..., Any], known: Mapping[str, Option]) -> list[inspect.Parameter]:
@@ -97,7 +112,7 @@ def _default(value: Any) -> Any:
     return value if plain and value != "" else None
 
 
-def _option(name: str, hint: Any, *, on: bool) -> Option:
+def _option(name: str, hint: Any, kind: str | None, *, on: bool) -> Option:
     inner, optional = _without_none(hint)
     if inner is bool:
         # What is off needs no word: nobody expects a flag to be on.
@@ -106,7 +121,7 @@ def _option(name: str, hint: Any, *, on: bool) -> Option:
         # Typed as in the UI, in scripts and in the documents: `into_new`.
         choices: Any = Literal[tuple(choice.value for choice in inner)]
         return Option(Annotated[_maybe(choices, optional), Parameter()], inner)
-    shown = block(name) if name in TYPES else _shown(name)
+    shown = block(name, kind) if kind else _shown(name)
     if inner in _PLAIN:
         # An empty text is how a flow says that there is none.
         return Option(Annotated[_maybe(inner, optional or inner is str), shown], _as_it_is)

@@ -10,13 +10,17 @@ from typing import Any
 from prefect import Flow
 
 from flows import backup as backup_module
+from flows import compact_exports as compact_module
 from flows import copy_backup as copy_module
 from flows import drill as drill_module
+from flows import erase as erase_module
+from flows import export as export_module
 from flows import hold as hold_module
 from flows import inventory as inventory_module
 from flows import preflight as preflight_module
 from flows import probe as probe_module
 from flows import prune as prune_module
+from flows import prune_exports as prune_exports_module
 from flows import restore as restore_module
 from flows import restore_archive as archive_module
 from flows import restore_documents as documents_module
@@ -47,6 +51,10 @@ VERBS = {
     "prune": Verb(prune_module.prune),
     "hold": Verb(hold_module.hold),
     "copy": Verb(copy_module.copy_backup),
+    "export": Verb(export_module.export),
+    "compact_exports": Verb(compact_module.compact_exports),
+    "prune_exports": Verb(prune_exports_module.prune_exports),
+    "erase": Verb(erase_module.erase),
     "probe": Verb(probe_module.probe),
 }
 

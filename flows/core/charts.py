@@ -91,6 +91,7 @@ BYTES = Scale(
     _in_units([1024.0**power for power in range(6)]), lambda value: format_bytes(int(value)).replace(".0 ", " ")
 )
 SECONDS = Scale(_in_units([1.0, 60.0, 3_600.0, 86_400.0]), _length)
+AMOUNT = Scale(lambda largest: _steps(largest, 1.0), lambda value: f"{value:,.0f}")
 SHARE = Scale(lambda _: [0.0, 0.25, 0.5, 0.75, 1.0], lambda value: f"{value:.0%}")
 
 

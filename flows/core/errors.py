@@ -188,6 +188,12 @@ class BackupUnopened(IntegrityError):
     code = "backup-unopened"
 
 
+class ErasureIncomplete(IntegrityError):
+    """An erasure came to its end, and something of the person is left; its report says what."""
+
+    code = "erasure-incomplete"
+
+
 class PreflightFailed(BackupError):
     """A preflight came to its end, and something on the checklist failed."""
 

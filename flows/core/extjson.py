@@ -230,13 +230,13 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, list):
         return [_to_json(item) for item in value]
     if isinstance(value, float):
-        return {"$numberDouble": _double(value)}
+        return {"$numberDouble": double_text(value)}
     if isinstance(value, bson.Code) and value.scope is not None:
         return {"$code": str(value), "$scope": _to_json(value.scope)}
     return json_util.default(value, json_util.CANONICAL_JSON_OPTIONS)
 
 
-def _double(value: float) -> str:
+def double_text(value: float) -> str:
     """The text that Go gives a double (`%G`, shortest): exponents from 1E-05 down and from 1E+06 up."""
     if math.isnan(value) or math.isinf(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

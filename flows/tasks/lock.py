@@ -31,27 +31,43 @@ def hold_plan(plan: str, overlap: Overlap) -> Iterator[None]:
     Raises:
         PlanBusy: With `refuse`, where another run holds the plan.
     """
-    name = f"mongo-backup-{check_plan_name(plan)}"
+    with _held(f"mongo-backup-{check_plan_name(plan)}", overlap, "plan", plan):
+        yield
+
+
+@contextmanager
+def hold_dataset(dataset: str, overlap: Overlap = Overlap.WAIT) -> Iterator[None]:
+    """Hold a data set of exports for the length of the block, so that no two runs make a new version of it at once.
+
+    Raises:
+        PlanBusy: With `refuse`, where another run holds it.
+    """
+    with _held(f"mongo-backup-export-{check_plan_name(dataset)}", overlap, "data set", dataset):
+        yield
+
+
+@contextmanager
+def _held(name: str, overlap: Overlap, kind: str, what: str) -> Iterator[None]:
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, 1)
         held = client.read_global_concurrency_limit_by_name(name).active_slots > 0
     if held and overlap is Overlap.REFUSE:
-        raise _busy(plan)
+        raise _busy(kind, what)
     if held:
-        logger.info("another run holds the plan %s: waiting for its end", plan)
+        logger.info("another run holds the %s %s: waiting for its end", kind, what)
     with ExitStack() as stack:
         try:
             stack.enter_context(_slot(name, timeout_seconds=_PATIENCE_SECONDS if overlap is Overlap.REFUSE else None))
         except TimeoutError as error:
-            raise _busy(plan) from error
+            raise _busy(kind, what) from error
         yield
 
 
-def _busy(plan: str) -> PlanBusy:
+def _busy(kind: str, what: str) -> PlanBusy:
     return PlanBusy(
-        "another run holds this plan",
+        f"another run holds this {kind}",
         hint="Wait until it has ended, or set `overlap` to `wait`. A killed run lets go after two minutes.",
-        plan=plan,
+        **{kind.replace(" ", ""): what},
     )
 
 

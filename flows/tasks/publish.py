@@ -53,17 +53,17 @@ def started_by() -> str:
     return f"{name or getpass.getuser()} on {platform.node()}"
 
 
-def publish_page(key: str, markdown: str, description: str, *, again: bool = False) -> None:
+def publish_page(key: str, markdown: str, description: str, *, shown: bool = True) -> None:
     """Leave a page; pages with the same key form a history.
 
     Args:
         key: Of the page.
         markdown: The page.
         description: What it is.
-        again: Whether the same page follows in full, so that a terminal need not show this one.
+        shown: Whether a terminal shows it too: not where the same page follows in full, or is one to be looked up.
     """
     create_markdown_artifact(markdown, key=key, description=description)
-    for reader in () if again else _readers:
+    for reader in _readers if shown else ():
         reader.page(markdown)
 
 

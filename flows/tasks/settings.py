@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.core.errors import ConfigurationError
+from flows.core.parquet.export_retention import ExportPolicy
 from flows.core.preflight_facts import Limits
 from flows.core.retention import RetentionPolicy
 from flows.core.segments import DEFAULT_SEGMENT_MIB
@@ -146,6 +147,37 @@ class Retention(BaseModel):
     def grace(self) -> timedelta:
         """How old garbage must be."""
         return timedelta(hours=self.garbage_after_hours)
+
+
+class ExportRetention(BaseModel):
+    """How long exports, and partitions of them, are kept. A rule that is 0 is off."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    partition_days: int = Field(
+        default=3653,
+        title="Partitions",
+        description="A partition is kept until its month, day or year is over for this many days: 3653 are ten years.",
+    )
+    export_days: int = Field(
+        default=0,
+        title="Exports",
+        description="An export is kept as a whole until its data is this many days old, and for as long as the changes "
+        "of another one follow it.",
+    )
+    at_least: int = Field(
+        default=1,
+        title="Never fewer than",
+        description="So many of the newest exports are never removed as a whole, whatever their age.",
+    )
+
+    def policy(self) -> ExportPolicy:
+        """The rules, checked.
+
+        Raises:
+            ConfigurationError: For rules that make no sense, such as none.
+        """
+        return ExportPolicy(**self.model_dump())
 
 
 class PreflightLimits(BaseModel):

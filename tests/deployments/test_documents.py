@@ -21,6 +21,7 @@ from prefect import Flow
 
 from deployments.setup.variables import VARIABLES
 from flows.cli.app import app
+from flows.core.parquet.rules import RuleSet
 from tests.support.documents import Block, blocks, commands, simple
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +163,11 @@ def read(block: Block) -> None:
         case "json":
             _policy(json.loads(block.text))
         case "yaml":
-            flow_of("flows.backup.backup").validate_parameters(yaml.safe_load(block.text)["parameters"])
+            read = yaml.safe_load(block.text)
+            if "parameters" in read:
+                flow_of("flows.backup.backup").validate_parameters(read["parameters"])
+            else:
+                RuleSet.parse(read)
         case "python":
             compile(block.text, block.where, "exec")
         case "javascript":

@@ -53,6 +53,8 @@ DEPLOYMENTS = (
     "evidence-verify/evidence-verify",
     "hold/hold",
     "copy/copy",
+    "export/export",
+    "compact-exports/compact-exports",
     "inventory/inventory",
     "preflight/weekly",
     "probe/probe",

@@ -20,6 +20,7 @@ from flows.core.manifest import Manifest
 from flows.storage.repository import Repository
 from tests.support import zoo
 from tests.support.contents import Contents, contents
+from tests.support.exports import Target
 from tests.support.fault_proxy import FaultProxy
 from tests.support.flow_runs import new_second
 from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, schemas_made_once
@@ -171,3 +172,17 @@ def back_up(**parameters: Any) -> str:
     with new_second() as made:
         made.append(backup(**{"retention": None, **parameters}).backup)
     return made[0]
+
+
+@pytest.fixture
+def target(_prefect: None, s3: embedded.S3Server, store_prefix: str) -> Iterator[Target]:
+    """A store for exports, saved as the block `exports`."""
+    with FaultProxy(s3.host, s3.port) as proxy:
+        block = BackupStore(
+            credentials=MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key),
+            bucket=s3.bucket,
+            prefix=store_prefix,
+            endpoint=proxy.url,
+        )
+        block.save("exports", overwrite=True)
+        yield Target(block, proxy, s3.folder / s3.bucket / store_prefix)

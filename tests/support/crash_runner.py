@@ -1,4 +1,4 @@
-"""Runs backups, restores or drills, each in a process of its own, that end themselves at a task where they are told to.
+"""Runs backups, restores, drills or exports, each in a process of its own, that end themselves where they are told to.
 
     python -m tests.support.crash_runner scenarios.json
 
@@ -24,10 +24,13 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.backup import backup
 from flows.drill import drill
+from flows.export import export
 from flows.restore import restore
 from flows.tasks.commit import commit
 from flows.tasks.compress import compress
+from flows.tasks.dataset_versions import publish_version
 from flows.tasks.dump import dump
+from flows.tasks.exporting import describe, write
 from flows.tasks.fetch import fetch
 from flows.tasks.load import load
 from flows.tasks.plan import plan, prepare_store
@@ -40,15 +43,16 @@ from flows.tasks.verify import verify
 AT_A_TIME = 2
 _OF_BACKUP = (plan, prepare_store, dump, compress, upload, verify, commit, prune_plan)
 _OF_RESTORE = (plan_restore_into, prepare, fetch, load, compare, finish, create_views)
-_BY_NAME = {"restore": restore, "drill": drill}
-TASKS = {task.name: task for task in (*_OF_BACKUP, *_OF_RESTORE)}
+_OF_EXPORT = (write, describe, publish_version)
+_BY_NAME = {"restore": restore, "drill": drill, "export": export}
+TASKS = {task.name: task for task in (*_OF_BACKUP, *_OF_RESTORE, *_OF_EXPORT)}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One backup, restore or drill and where it dies."""
+    """One backup, restore, drill or export and where it dies."""
 
-    plan: str  # for a restore or a drill: a name for it, and its parameters name the plan
+    plan: str  # but for a backup: a name for it, and its parameters name the plan
     folder: str  # for the spool folders, the log and the process id
     parameters: dict[str, Any]  # of the flow, beside plan and retention
     flow: str = "backup"

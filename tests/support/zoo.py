@@ -33,8 +33,9 @@ def _at(seconds: int) -> dt.datetime:
     return dt.datetime(2026, 3, 6, 4, 0, 0, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
 
 
-def _types(db: Database[dict[str, Any]]) -> None:
-    everything = {
+def everything() -> list[dict[str, Any]]:
+    """Documents with every type, and with every type of `_id`."""
+    types = {
         "_id": 1,
         "double": 1.5,
         "nan": float("nan"),
@@ -76,7 +77,11 @@ def _types(db: Database[dict[str, Any]]) -> None:
         Int64(2**40),
     ]
     strange = {"_id": {"compound": [1, 2]}, "a.dotted": 1, "$dollar": 2, "": "empty field name"}
-    db["types"].insert_many([everything, strange, *({"_id": value} for value in ids)])
+    return [types, strange, *({"_id": value} for value in ids)]
+
+
+def _types(db: Database[dict[str, Any]]) -> None:
+    db["types"].insert_many(everything())
     db["big"].insert_one({"_id": "big", "blob": Binary(bytes(range(256)) * ((16 * 1024 * 1024 - 200) // 256))})
 
 
