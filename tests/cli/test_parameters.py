@@ -9,9 +9,11 @@ import pytest
 from cyclopts import App
 
 from flows.backup import backup
+from flows.cli.names import types_of
 from flows.cli.parameters import options, read, typed
 from flows.core.errors import BackupError, ConfigurationError
 from flows.core.restore_plan import RestoreMode
+from flows.export import export
 from flows.prune import prune
 from flows.restore import restore
 from flows.tasks.settings import OtherStore, Retention
@@ -87,3 +89,13 @@ def test_what_cannot_be_read_is_refused_with_how_to_write_it(function: Any, word
         given(function, *words)
     assert isinstance(caught.value, BackupError)
     assert caught.value.hint
+
+
+def test_a_target_is_a_mongodb_to_restore_into_or_a_store_of_exports() -> None:
+    of_restore, of_export = (types_of(inspect.signature(flow.fn).parameters) for flow in (restore, export))
+    assert of_restore["target"] == "mongodb-restore-target"
+    assert of_export["target"] == "mongodb-backup-store"
+    assert of_export["rules"] == "mongodb-export-rules"
+    assert given(export.fn, "--partition", "mpg.invoices=issuedAt by year") == {
+        "partition": {"mpg.invoices": "issuedAt by year"}
+    }
