@@ -34,8 +34,8 @@ PUBLIC = "public"  # id of the key where the values are in the files anyway
 _UNIT, _OP = "unit", "op"
 _FINGERPRINTS = pa.schema([(KEY, BINARY), (HASH, BINARY)])
 _CHANGED = pa.schema([(_UNIT, pa.int32()), (KEY, BINARY), (_OP, pa.string())])
-# Which documents of a unit have changed: hash of `_id`, and what has become of it. Not by their places, which are others
-# where the next pass reads another member of the replica set.
+# Which documents of a unit have changed: hash of `_id`, and what has become of it. Not by their places, which are
+# others where the next pass reads another member of the replica set.
 Selection = dict[bytes, str]
 _BUCKET_ROWS = 1_000_000
 _MOST_BUCKETS = 256  # by the first byte of the hash
