@@ -92,13 +92,14 @@ def drill(
     )
     with open_run() as run:
         report = rehearse(run, where, server, load_identities(identities), order)
-        publish_page(f"drill-{plan}", report.page("not written yet"), f"Drill of {plan}")
+        publish_page(f"drill-{plan}", report.page("not written yet"), f"Drill of {plan}", shown=False)
         if not report.passed:
             failure = failed_drill(plan, store, report.finished, report.findings)
             tell_people(bells, plan, store, (failure,), now=report.finished, forget=False)
         try:
             record = keep_evidence(where, report.record(), signer, now=datetime.now(UTC))
         except BackupError:
+            publish_page(f"drill-{plan}", report.page("could not be written"), f"Drill of {plan}")
             report.check()  # what the drill has found matters more than that there is no record of it
             raise
         publish_page(f"drill-{plan}", report.page(f"`{record.key}`"), f"Drill of {plan}")

@@ -16,6 +16,7 @@ from deployments.setup.changes import Act, changes_text
 from deployments.setup.inputs import read_environment, read_settings
 from deployments.setup.stanzas import FILE, read_yaml
 from deployments.setup.variables import variables_text
+from flows.cli.server import choose_server
 from flows.cli.status import Status, status_of
 from flows.core.errors import BackupError
 
@@ -34,6 +35,10 @@ nothing is ever deleted. The variables of mgob are understood as they are.
 Exit status: 0 all is as it should be; 1 the server refused something; 2 the
 command or a variable is wrong, nothing was changed; 5 no server answers.
 """
+_ON_THIS_MACHINE = """\
+The secrets are in Prefect's file on this machine. See what is in the store:
+
+  python -m flows inventory --no-server"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mgob-plan", nargs="+", default=[], type=Path, metavar="FILE", help="plan files of mgob")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument(
+        "--no-server",
+        action="store_true",
+        help="make the blocks alone, in a file of this machine, for `python -m flows ... --no-server`",
+    )
+    parser.add_argument(
         "--write", type=Path, metavar="FILE",
         help="only write the deployments with these settings, as a file for `prefect deploy`; needs no server",
     )  # fmt: skip
@@ -92,8 +102,10 @@ def _run(given: argparse.Namespace, problems: list[BackupError]) -> None:
     """Do what was asked for; with problems nothing is done."""
     notes: list[str] = []
     environment = read_environment(given.env_file, os.environ, notes)
+    if given.no_server:
+        choose_server(own=True)
     for name, value in environment.items():
-        if name.startswith("PREFECT_"):
+        if name.startswith("PREFECT_") and not given.no_server:
             os.environ.setdefault(name, value.text)  # which server, and how to log in there
     complete = given.write is None
     now = datetime.now(UTC)
@@ -109,14 +121,14 @@ def _run(given: argparse.Namespace, problems: list[BackupError]) -> None:
     if problems:
         return
     if complete:
-        _set_up(setup, notes, dry_run=given.dry_run)
+        _set_up(setup, notes, dry_run=given.dry_run, own=given.no_server)
     else:
         given.write.write_text(setup.file(), encoding="utf-8")
         print(f"{given.write}: prefect --no-prompt deploy --prefect-file {given.write} --all")
 
 
-def _set_up(setup: Setup, notes: list[str], *, dry_run: bool) -> None:
-    with setup.connected(notes) as live:
+def _set_up(setup: Setup, notes: list[str], *, dry_run: bool, own: bool) -> None:
+    with setup.on_this_machine() if own else setup.connected(notes) as live:
         _print_notes(notes)
         print(changes_text(live.changes))
         if all(change.act is Act.LEAVE for change in live.changes):
@@ -125,7 +137,7 @@ def _set_up(setup: Setup, notes: list[str], *, dry_run: bool) -> None:
             print("Nothing was changed: this was a dry run.")
         else:
             live.apply()
-            print("Done.\n\n" + setup.next_steps())
+            print("Done.\n\n" + (_ON_THIS_MACHINE if own else setup.next_steps()))
 
 
 def _print_notes(notes: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from deployments.setup import server, server_blocks, server_deployments
 from deployments.setup.alarms import alarms
@@ -75,6 +75,17 @@ class Setup:
         """
         with server.server() as client:
             yield Live.of(self, client, notes)
+
+    @contextlib.contextmanager
+    def on_this_machine(self) -> Iterator[Live]:
+        """Compare the blocks alone, with those that Prefect keeps in a file of this machine; nothing is changed.
+
+        Prefect starts a server of its own for it, which ends with this process.
+        """
+        with get_client(sync_client=True) as client:
+            wanted = [*server_blocks.type_things(), *(block.thing() for block in self.blocks)]
+            existing = {**server_blocks.existing_types(client), **server_blocks.existing_blocks(client, self.blocks)}
+            yield Live(self, client, (), compare(wanted, existing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from cyclopts import App, CycloptsError, Group
 
+from flows.cli.server import choose_server
 from flows.cli.status import MEANINGS, Status
 from flows.core.version import __version__
 
@@ -21,6 +21,7 @@ The store is the folder of `--folder`; else the bucket that the environment name
 * `MONGO_BACKUP_PUSH_URL`: a Prometheus push gateway
 
 Each may be in a file: `…_FILE` says which."""
+_SAFELY = "Send the output into a file that nobody else can read: `(umask 077; python -m flows keys > keys.txt)`."
 _DAILY, _NIGHT, _STORE, _PROOF = (
     Group(name, sort_key=place)
     for place, name in enumerate(("Every day", "When something is lost", "What is stored", "Proof"))
@@ -65,7 +66,11 @@ app.command(
 )
 app.command("flows.cli.evidence:app", name="evidence", group=_PROOF, help="Prove or report on what drills have left.")
 app.command(
-    "flows.cli.keys:keys", name="keys", group=_STORE, help="Make new keys for encryption, signatures, pseudonyms."
+    "flows.cli.keys:keys",
+    name="keys",
+    group=_STORE,
+    help="Make new keys for encryption, signatures, pseudonyms.",
+    help_epilogue=f"{_SAFELY}\n\n{_EPILOGUE}",
 )
 app.register_install_completion_command()
 
@@ -80,21 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: a `Status`.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    _choose_server(given)
+    choose_server(own="--no-server" in given)
     try:
         return app(given, exit_on_error=False) or Status.DONE
     except CycloptsError:  # it has been told
         return Status.WRONG_USE
-
-
-def _choose_server(arguments: list[str]) -> None:
-    """Prefect reads its settings when it is imported, which is when the command is known."""
-    if "--no-server" in arguments:
-        os.environ.pop("PREFECT_API_URL", None)
-    if not os.environ.get("PREFECT_API_URL"):
-        os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true")
-        # The first start makes a database.
-        os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    # A backup does not call anybody whom nobody asked it to call.
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")

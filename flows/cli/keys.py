@@ -24,10 +24,7 @@ _KEYS = """\
 
 
 def keys() -> None:
-    """Make new keys for encryption, for signatures and for pseudonyms, and print them.
-
-    Send the output into a file that nobody else can read: `(umask 077; python -m flows keys > keys.txt)`.
-    """
+    """Make new keys for encryption, for signatures and for pseudonyms, and print them."""
     identity, key = Identity.generate(), SigningKey.generate()
     text = _KEYS.format(
         recipient=identity.public,

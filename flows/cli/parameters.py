@@ -83,7 +83,10 @@ def options(function: Callable[..., Any]) -> dict[str, Option]:
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters
     blocks = types_of(parameters)
-    return {name: _option(name, hints[name], blocks.get(name)) for name in parameters}
+    return {
+        name: _option(name, hints[name], blocks.get(name), on=parameter.default is True)
+        for name, parameter in parameters.items()
+    }
 
 
 def typed(function: Callable[..., Any], known: Mapping[str, Option]) -> list[inspect.Parameter]:
@@ -109,10 +112,11 @@ def _default(value: Any) -> Any:
     return value if plain and value != "" else None
 
 
-def _option(name: str, hint: Any, kind: str | None) -> Option:
+def _option(name: str, hint: Any, kind: str | None, *, on: bool) -> Option:
     inner, optional = _without_none(hint)
     if inner is bool:
-        return Option(Annotated[bool, Parameter(show_default=False)], _as_it_is)
+        # What is off needs no word: nobody expects a flag to be on.
+        return Option(Annotated[bool, Parameter(show_default=(lambda _: "on") if on else False)], _as_it_is)
     if isinstance(inner, type) and issubclass(inner, Enum):
         # Typed as in the UI, in scripts and in the documents: `into_new`.
         choices: Any = Literal[tuple(choice.value for choice in inner)]

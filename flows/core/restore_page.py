@@ -78,8 +78,9 @@ def restore_page(
         markdown_table(
             [
                 {
-                    "from": str(item.record.namespace),
-                    "to": str(item.target),
+                    # In one cell, which can be broken: two columns of names do not fit the page of an artifact.
+                    "namespace": str(item.record.namespace)
+                    + ("" if item.target == item.record.namespace else f" → {item.target}"),
                     "action": f"{item.action.value}: {item.refusal}" if item.refusal else item.action.value,
                     "kind": item.record.kind.value,
                     "documents": format_count(item.record.content.documents),

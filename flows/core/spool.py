@@ -18,7 +18,7 @@ from pathlib import Path
 
 from flows.core.errors import SpoolError
 
-_LOCK_NAME = ".lock"
+_LOCK_NAME, _NOTE_NAME = ".lock", ".note"
 # EFBIG: a file size limit of the process; EDQUOT: a quota of the user. To the operator all three are a full disk.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -53,13 +53,23 @@ class Spool:
         if self._lock is not None:
             os.close(self._lock)
 
-    def sweep(self) -> list[str]:
-        """Remove the folders of runs that no longer live, such as those that were killed. Names what was removed."""
-        removed = []
+    def note(self, text: str) -> None:
+        """Write down for whoever sweeps this folder, should the run be killed, what it was about to write elsewhere."""
+        with spool_errors(self.folder):
+            (self.folder / _NOTE_NAME).write_text(text, encoding="utf-8")
+
+    def sweep(self) -> dict[str, str]:
+        """Remove the folders of runs that no longer live, such as those that were killed.
+
+        Returns:
+            The note of each run whose folder was removed, empty where it had none, by its name.
+        """
+        removed = {}
         for folder in sorted(self.root.iterdir()):
             if folder != self.folder and folder.is_dir() and _is_dead(folder):
+                note = folder / _NOTE_NAME
+                removed[folder.name] = note.read_text(encoding="utf-8") if note.exists() else ""
                 shutil.rmtree(folder, ignore_errors=True)
-                removed.append(folder.name)
         return removed
 
     def require(self, needed: int) -> None:

@@ -395,6 +395,18 @@ class Repository:
             self._store.abort(upload)
         return left
 
+    def abort_uploads(self, prefixes: Iterable[str]) -> int:
+        """Abort the uploads of runs that are dead for certain, whatever their age; gives how many there were.
+
+        Args:
+            prefixes: What the keys began with that these runs wrote. Those of other plans are left alone.
+        """
+        dead = tuple(prefix for prefix in prefixes if prefix.startswith(self._prefix))
+        found = [upload for upload in self._store.uploads(self._prefix) if upload.key.startswith(dead)] if dead else []
+        for upload in found:
+            self._store.abort(upload)
+        return len(found)
+
     def _listed(self) -> set[str]:
         return {
             backup

@@ -54,7 +54,14 @@ def started_by() -> str:
 
 
 def publish_page(key: str, markdown: str, description: str, *, shown: bool = True) -> None:
-    """Leave a page; pages with the same key form a history. One that is not `shown` is to be looked up alone."""
+    """Leave a page; pages with the same key form a history.
+
+    Args:
+        key: Of the page.
+        markdown: The page.
+        description: What it is.
+        shown: Whether a terminal shows it too: not where the same page follows in full, or is one to be looked up.
+    """
     create_markdown_artifact(markdown, key=key, description=description)
     for reader in _readers if shown else ():
         reader.page(markdown)

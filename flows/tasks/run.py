@@ -38,9 +38,10 @@ T = TypeVar("T")
 class Run:
     """One flow run, seen from its tasks. Found by id, because tasks are given values and not objects with threads."""
 
-    def __init__(self, identifier: str, spool: Spool) -> None:
+    def __init__(self, identifier: str, spool: Spool, dead: Iterable[str] = ()) -> None:
         self.id = identifier
         self.spool = spool
+        self.dead = tuple(dead)  # where runs of this machine were writing in their store when they were killed
         self.stop = stop_event(identifier)
         self.loaded: set[str] = set()  # names of the segments that a target has as a whole, in whatever order
         self._futures: list[PrefectFuture[Any]] = []
@@ -189,9 +190,10 @@ def open_run() -> Iterator[Run]:
     _freeze_once()
     identifier = str(flow_run.id)
     with Spool(spool_root(), identifier) as spool:
-        for name in spool.sweep():
+        swept = spool.sweep()
+        for name in swept:
             logger.warning("removed the spool folder of run %s, which was killed", name)
-        run = Run(identifier, spool)
+        run = Run(identifier, spool, filter(None, swept.values()))
         _runs[identifier] = run
         try:
             yield run

@@ -13,7 +13,7 @@ from prefect.futures import PrefectFuture
 from flows.core.assemble import assemble_manifest
 from flows.core.backup_page import backup_page
 from flows.core.errors import BackupError
-from flows.core.keys import backup_time
+from flows.core.keys import backup_prefix, backup_time
 from flows.core.manifest import Manifest, SegmentRecord
 from flows.core.segments import SegmentPlan
 from flows.core.selection import Selection
@@ -64,6 +64,7 @@ def take_backup(
     """
     planned = plan_backup(job, selection, users=users, segment_bytes=segment_bytes)
     run.spool.require(planned.room(in_flight))
+    run.spool.note(backup_prefix(job.plan, job.backup))
     stores = Destinations(job.destinations)
     look = stores.stage(prepare_store)
     noticed = {to.name: stores.attempt(to, partial(look, job, to)) for to in stores.standing}

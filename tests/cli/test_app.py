@@ -13,6 +13,7 @@ import pytest
 
 from flows.cli import verbs
 from flows.cli.app import app, main
+from flows.cli.server import choose_server
 from flows.cli.status import MEANINGS, Status, status_of
 from flows.core import errors
 
@@ -62,6 +63,12 @@ def test_the_help_of_a_command_explains_every_parameter_of_its_flow(
     assert "--json" in words
 
 
+@pytest.mark.parametrize(("verb", "flag"), [("prune", "dry-run"), ("restore", "safety-backup"), ("restore", "prove")])
+def test_the_help_says_which_flags_are_on(verb: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = " ".join(said(capsys, verb, "--help")[1].replace("│", " ").split())
+    assert "[default: on]" in words.partition(f"--no-{flag}")[2].partition(" --")[0]
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
@@ -107,3 +114,17 @@ def test_the_command_line_needs_no_prefect_to_explain_itself() -> None:
 def test_shells_complete_commands_and_options() -> None:
     script = app.generate_completion(prog_name="mongo-backup", shell="bash")
     assert all(word in script for word in ("restore-documents", "evidence", "inventory"))
+
+
+def test_no_server_is_none_whoever_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # With a profile of Prefect that names one it is tried out in tests/deployments/test_documents_run.py.
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setenv("PREFECT_PROFILE", "work")
+    monkeypatch.delenv("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", raising=False)
+    choose_server(own=False)
+    assert (os.environ["PREFECT_API_URL"], os.environ["PREFECT_PROFILE"]) == ("http://127.0.0.1:9/api", "work")
+    assert "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE" not in os.environ
+    monkeypatch.setenv("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
+    choose_server(own=True)
+    assert "PREFECT_API_URL" not in os.environ
+    assert (os.environ["PREFECT_PROFILE"], os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"]) == ("ephemeral", "true")

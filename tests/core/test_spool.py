@@ -32,6 +32,7 @@ def test_it_is_emptied_on_success_and_on_failure(tmp_path: Path) -> None:
 def _fill_and_wait(root: Path, ready: object) -> None:
     with Spool(root, "killed") as spool:
         (spool.folder / "segment").write_bytes(b"plain")
+        spool.note("what it wrote")
         ready.set()  # type: ignore[attr-defined]
         signal.pause()
 
@@ -43,11 +44,11 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path: 
     child.start()
     assert ready.wait(30)
     with Spool(tmp_path, "next") as spool:
-        assert spool.sweep() == []
+        assert spool.sweep() == {}
         assert (tmp_path / "killed" / "segment").exists()
         child.kill()
         child.join()
-        assert spool.sweep() == ["killed"]
+        assert spool.sweep() == {"killed": "what it wrote"}
         assert sorted(tmp_path.iterdir()) == [spool.folder]
 
 
@@ -88,7 +89,7 @@ def test_a_half_made_folder_without_a_lock_is_swept_only_with_content(tmp_path: 
     (tmp_path / "left").mkdir()
     (tmp_path / "left" / "segment").touch()
     with Spool(tmp_path, "run") as spool:
-        assert spool.sweep() == ["left"]
+        assert spool.sweep() == {"left": ""}
     assert [path.name for path in tmp_path.iterdir()] == ["fresh"]
 
 

@@ -1,7 +1,7 @@
 """README.md and RUNBOOK.md: every command in them is one that this project, and the shell, would take.
 
-Commands are read, and not run: options, deployments and parameters are held against what is there today. What commands
-do is what the tests of flows, of the command line and of the set-up show.
+Commands are read: options, deployments and parameters are held against what is there today, also of those that cannot
+be run here. All others are run by `test_documents_run.py`.
 """
 
 from __future__ import annotations

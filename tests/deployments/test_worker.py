@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from playwright.sync_api import expect
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    LogFilter,
-    LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -41,12 +40,12 @@ from deployments.setup.changes import compare
 from deployments.setup.server_deployments import existing_deployments
 from deployments.setup.stanzas import FILE, read_yaml
 from flows.storage.repository import Repository
-from flows.storage.s3 import S3Store
+from tests.support.browser import chromium, visit
 from tests.support.fault_proxy import FaultProxy, Request, call
+from tests.support.operation import PREFECT, Operation, until
 from tests.support.setups import UNEDITED, read
 
 ROOT = Path(__file__).parents[2]
-PREFECT = Path(sys.executable).with_name("prefect")
 DEPLOYMENTS = (
     "backup/nightly",
     "drill/monthly",
@@ -68,72 +67,11 @@ DEPLOYMENTS = (
 )
 
 
-def until(look: Callable[[], Any], what: str, seconds: float = 90, *, worker: embedded.Process | None = None) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}\n{worker.tail(60) if worker else ''}"
-        time.sleep(0.2)
-    return seen
-
-
 def second_plan(text: str) -> str:
     """What an operator does in an editor: a copy of the first stanza, with another name and another plan."""
     first = re.search(r"^  - name: nightly\n.*?(?=^  - name: )", text, re.MULTILINE | re.DOTALL)
     assert first is not None
     return "\n" + first[0].replace("name: nightly", "name: second").replace("plan: default", "plan: second")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A Prefect server with the deployments, a worker, and the blocks that they name."""
-
-    client: SyncPrefectClient
-    environment: dict[str, str]
-    checkout: Path
-    spool: Path
-    store: S3Store
-    proxy: FaultProxy
-    worker: embedded.Process
-
-    def command(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """A `prefect` command in the folder of the checkout."""
-        return subprocess.run(
-            [PREFECT, *argv], cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=120
-        )
-
-    def start(self, deployment: str, **parameters: Any) -> UUID:
-        """What `Custom run` does in the UI."""
-        found = self.client.read_deployment_by_name(deployment)
-        return self.client.create_flow_run_from_deployment(found.id, parameters=parameters).id
-
-    def end(self, run: UUID) -> FlowRun:
-        """A run that has ended."""
-
-        def ended() -> FlowRun | None:
-            found = self.client.read_flow_run(run)
-            return found if found.state is not None and found.state.is_final() else None
-
-        found: FlowRun = until(ended, "the end of a run", worker=self.worker)
-        return found
-
-    def complete(self, run: UUID) -> None:
-        """See that a run ends well."""
-        state = self.end(run).state
-        assert state is not None
-        assert state.is_completed(), f"{state.message}\n{self.worker.tail(60)}"
-
-    def artifacts(self, run: UUID) -> dict[str | None, str]:
-        """What a run left in the UI: the texts under each key."""
-        only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
-        texts: dict[str | None, str] = {}
-        for artifact in self.client.read_artifacts(artifact_filter=only):
-            texts[artifact.key] = texts.get(artifact.key, "") + str(artifact.data)
-        return texts
-
-    def logs(self, run: UUID) -> dict[str, str]:
-        """The lines of a run, by their text; the value is the logger."""
-        only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
-        return {log.message: log.name for log in self.client.read_logs(log_filter=only)}
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +117,7 @@ def operation(
             MongoDBSource(connection_string=mongod.uri).save("source")
             MongoDBTarget(connection_string=mongod.uri).save("target")
         worker = embedded.Process(parts, "worker", [str(word) for word in start_worker], environment)
-        held = Operation(client, environment, checkout, folder / "spool", store.open(), proxy, worker)
+        held = Operation(server.ui_url, client, environment, checkout, folder / "spool", store.open(), proxy, worker)
         for command in (
             "work-pool create mongo-backup --type process",
             "--no-prompt deploy --prefect-file deployments/prefect.yaml --all",
@@ -280,31 +218,82 @@ def test_the_set_up_would_deploy_the_same(operation: Operation) -> None:
     assert len(existing) == len(DEPLOYMENTS)
 
 
-def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:
-    begun = threading.Event()
+@contextmanager
+def sending(operation: Operation, invoices: str) -> Iterator[tuple[UUID, threading.Event]]:
+    """A backup that sends parts of objects which the network holds back: the run, and what lets them pass, slowly."""
+    begun, passing = threading.Event(), threading.Event()
 
-    def slowly(_: Request) -> None:
+    def held(_: Request) -> None:
         begun.set()
-        time.sleep(2)  # stands for a slow network
+        passing.wait(240)
+        time.sleep(5)
 
     operation.proxy.reset()
-    operation.proxy.fail("PUT /backups/default/backups/2", times=None, action=call(before=slowly))
-    run = operation.start("backup/nightly", store="slow", databases=[invoices], segment_mib=16, segments_in_flight=2)
-    until(begun.is_set, f"an upload; the worker says:\n{operation.worker.tail(40)}")
-    assert [path.name for path in operation.spool.iterdir()] == [str(run)]
+    operation.proxy.fail("PUT /backups/default/backups/2", times=None, action=call(before=held))
+    # Segments as they are, of two parts each.
+    how = {"segment_mib": 32, "segments_in_flight": 2, "compression": "none"}
+    run = operation.start("backup/nightly", store="slow", databases=[invoices], **how)
+    try:
+        until(begun.is_set, "an upload", worker=operation.worker)
+        assert [path.name for path in operation.spool.iterdir()] == [str(run)]
+        assert len(list(operation.store.uploads(""))) > 0
+        yield run, passing
+    finally:
+        passing.set()
 
-    operation.client.set_flow_run_state(run, Cancelling())
+
+def nothing_is_left(operation: Operation, run: UUID) -> None:
+    """See that a run that was cancelled has ended, and tidied up."""
     # Prefect kills what has not ended after 30 s. It then takes its time to say that the run is cancelled.
     until(lambda: not list(operation.spool.iterdir()), "an empty spool", seconds=35)
     assert operation.end(run).state_name == "Cancelled"
     assert "Flow run was cancelled." in operation.logs(run)
+    assert list(operation.store.uploads("")) == []
     assert Repository(operation.store, "default").backup_ids() == []
+
+
+def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:
+    with sending(operation, invoices) as (run, passing):
+        operation.client.set_flow_run_state(run, Cancelling())
+        passing.set()
+        nothing_is_left(operation, run)
+
+
+def test_a_backup_that_is_cancelled_in_the_ui_leaves_nothing_behind(
+    chromium_path: str, operation: Operation, invoices: str, tmp_path: Path
+) -> None:
+    with sending(operation, invoices) as (run, passing):
+        with chromium(chromium_path) as browser, visit(browser, operation.pages) as seen:
+            screen = seen.page
+            screen.goto(f"{operation.pages}/v2/runs/flow-run/{run}")
+            expect(screen.get_by_text("compressed segment 0").first).to_be_visible()
+            screen.screenshot(path=tmp_path / "running.png")
+            screen.get_by_role("button", name="Open menu").first.click()
+            screen.get_by_role("menuitem", name="Cancel").click()
+            screen.get_by_role("alertdialog").get_by_role("button", name="Cancel Flow Run").click()
+            passing.set()
+            expect(screen.get_by_text("Cancelled", exact=True).first).to_be_visible()
+        nothing_is_left(operation, run)
+
+
+def test_a_worker_that_is_ended_leaves_nothing_that_is_listed(operation: Operation, invoices: str) -> None:
+    # Prefect's worker kills its runs, and does not ask them first. What they left is for the next run, which follows.
+    with sending(operation, invoices):
+        os.kill(operation.worker.pid, signal.SIGTERM)
+        assert operation.worker.wait(60) == 0
+        operation.worker.kill()
+    operation.proxy.reset()
+    assert Repository(operation.store, "default").backup_ids() == []
+    assert len(list(operation.store.uploads(""))) > 0
+    # For whoever does not want to wait two minutes until a killed run lets go of its plan.
+    operation.client.delete_global_concurrency_limit_by_name("mongo-backup-default")
+    operation.worker.start()
 
 
 def test_runs_by_hand_complete_as_deployed(
     operation: Operation, mongo_client: MongoClient[dict[str, Any]], invoices: str
 ) -> None:
-    # After the test before: neither the deployment nor the plan is held by the run that was cancelled.
+    # After the tests before: neither the deployment nor the plan is held by the runs that were cancelled and killed.
     done = operation.command("deployment", "run", "backup/nightly", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     backups = Repository(operation.store, "default").backup_ids()
@@ -317,6 +306,9 @@ def test_runs_by_hand_complete_as_deployed(
     committed = f"committed {backups[0]}: the backup is listed in backups from now on"
     logs = until(lambda: (seen := operation.logs(backup.id)).keys() & {committed} and seen, "the log of the backup")
     assert logs[committed] == "flows.tasks.commit"
+    assert any(line.startswith("removed the spool folder of run") for line in logs)
+    assert any(re.fullmatch(r"aborted \d uploads of runs that were killed", line) for line in logs)
+    assert list(operation.store.uploads("")) == []
 
     shown = operation.start("restore/restore", databases=[invoices], rename={invoices: "worker_shown"})
     written = operation.start(

@@ -88,12 +88,6 @@ def test_a_server_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path) -> 
     assert "--no-server" in done.stderr
 
 
-def test_without_a_server_it_works_with_the_blocks_of_the_machine(tmp_path: Path) -> None:
-    done = run({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, tmp_path, "inventory", "--no-server")
-    assert done.returncode == Status.WRONG_USE, done.stderr
-    assert done.stderr.splitlines()[0] == "there is no block 'backups' of the type MongoDB Backup Store"
-
-
 def run(environment: dict[str, str], home: Path, *typed: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return subprocess.run(

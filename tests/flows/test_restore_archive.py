@@ -113,7 +113,7 @@ def test_a_plain_archive_under_any_key_comes_back_and_the_plan_is_shown_first(
     for text in (
         f"# Restore of {key}",
         "Plan: nothing has been written",
-        f"| d.c | {copy}.c | create | collection | 2 |",
+        f"| d.c → {copy}.c | create | collection | 2 |",
         "**Warning**: collections were dumped one after the other",
         "**Warning**: mongodump keeps no counts",
     ):

@@ -1,0 +1,89 @@
+"""Backups in operation: a Prefect server, and a worker that takes the runs of its deployments."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+
+from deployments import embedded
+from flows.storage.s3 import S3Store
+from tests.support.fault_proxy import FaultProxy
+
+PREFECT = Path(sys.executable).with_name("prefect")
+
+
+def until(look: Callable[[], Any], what: str, seconds: float = 90, *, worker: embedded.Process | None = None) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}\n{worker.tail(60) if worker else ''}"
+        time.sleep(0.2)
+    return seen
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A Prefect server with the deployments, a worker, and the blocks that they name.
+
+    Attributes:
+        pages: Address of the UI.
+        proxy: Before the store `slow`; the other one, `backups`, has none.
+    """
+
+    pages: str
+    client: SyncPrefectClient
+    environment: dict[str, str]
+    checkout: Path
+    spool: Path
+    store: S3Store
+    proxy: FaultProxy
+    worker: embedded.Process
+
+    def command(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """A `prefect` command in the folder of the checkout."""
+        return subprocess.run(
+            [PREFECT, *argv], cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+
+    def start(self, deployment: str, **parameters: Any) -> UUID:
+        """What `Custom run` does in the UI."""
+        found = self.client.read_deployment_by_name(deployment)
+        return self.client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+    def end(self, run: UUID) -> FlowRun:
+        """A run that has ended."""
+
+        def ended() -> FlowRun | None:
+            found = self.client.read_flow_run(run)
+            return found if found.state is not None and found.state.is_final() else None
+
+        found: FlowRun = until(ended, "the end of a run", worker=self.worker)
+        return found
+
+    def complete(self, run: UUID) -> None:
+        """See that a run ends well."""
+        state = self.end(run).state
+        assert state is not None
+        assert state.is_completed(), f"{state.message}\n{self.worker.tail(60)}"
+
+    def artifacts(self, run: UUID) -> dict[str | None, str]:
+        """What a run left in the UI: the texts under each key."""
+        only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        texts: dict[str | None, str] = {}
+        for artifact in self.client.read_artifacts(artifact_filter=only):
+            texts[artifact.key] = texts.get(artifact.key, "") + str(artifact.data)
+        return texts
+
+    def logs(self, run: UUID) -> dict[str, str]:
+        """The lines of a run, by their text; the value is the logger."""
+        only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+        return {log.message: log.name for log in self.client.read_logs(log_filter=only)}
