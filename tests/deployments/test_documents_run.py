@@ -93,9 +93,9 @@ def copied(command: str, desk: Desk) -> str:
     return " ".join((target, *(path.name for path in folder.iterdir())))
 
 
-def approved(command: str, desk: Desk) -> str:
+def created_only(command: str, desk: Desk) -> str:
     """The run is made, so its parameters are right; nobody begins it."""
-    run = created(shlex.split(command)[3:], desk)
+    run = created(shlex.split(command.replace("\\\n", ""))[3:], desk)
     desk.client.set_flow_run_state(run, Cancelled(), force=True)
     return ""
 
@@ -110,7 +110,10 @@ NOT_HERE = (
     Elsewhere(r"aws s3 cp ", "a program of others that is not here", copied),
     Elsewhere(r"(for|age) [^$]*(.|\n)*mongorestore ", "not here; see test_official_tools.py", nothing),
     *(() if AGE else (Elsewhere(r"for f in [^\n]*; do age -d ", "a program of others that is not here", nothing),)),
-    Elsewhere(r"prefect deployment run .* approval=true", "wants a second person; see test_approval_ui.py", approved),
+    Elsewhere(
+        r"prefect deployment run .* approval=true", "wants a second person; see test_approval_ui.py", created_only
+    ),
+    Elsewhere(r"prefect deployment run erase/erase ", "there is nobody to be erased; see test_erase.py", created_only),
 )
 # What commands find on these parts, by their exit status.
 FINDS = {
@@ -286,6 +289,8 @@ def test_readme(machine: Desk) -> None:
     login = {"host": machine.mongod.host, "port": machine.mongod.port, "username": USER, "password": PASSWORD}
     login |= {"tls": True, "tls_ca_file": str(machine.mongod.ca_file)}
     BackupStore(credentials=keys, bucket="backups", endpoint=machine.s3.endpoint).save("backups", overwrite=True)
+    exports = BackupStore(credentials=keys, bucket="mongo-exports", endpoint=machine.s3.endpoint)
+    exports.save("exports", overwrite=True)
     MongoDBSource(**login).save("source", overwrite=True)
     MongoDBTarget(**login).save("target", overwrite=True)
     BackupEncryption(recipients=identity.public, signing_key=key.secret).save("keys", overwrite=True)

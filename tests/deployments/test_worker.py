@@ -49,6 +49,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = (
     "backup/nightly",
     "drill/monthly",
+    "erase/erase",
     "evidence-report/evidence-report",
     "evidence-verify/evidence-verify",
     "hold/hold",
@@ -59,6 +60,7 @@ DEPLOYMENTS = (
     "preflight/weekly",
     "probe/probe",
     "prune/prune",
+    "prune-exports/prune-exports",
     "restore/restore",
     "restore-archive/restore-archive",
     "restore-documents/restore-documents",

@@ -120,6 +120,19 @@ def test_a_backup_becomes_files_that_readers_sum_as_mongodb_does(
     assert len(target.proxy.writes) == WRITES
 
 
+def test_spark_sums_as_mongodb_does(mongo_client: Client, target: Target) -> None:
+    sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed; it wants a Java, too")
+    run_export()
+    (path,) = target.paths(INVOICES)
+    spark = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    try:
+        found = spark.read.parquet(str(path)).selectExpr("count(*)", "sum(totals.gross)", "max(issuedAt)").first()
+    finally:
+        spark.stop()
+    newest = max(made["issuedAt"] for made in map(invoice, range(600)) if "issuedAt" in made)
+    assert (found[0], found[1], found[2].timestamp()) == (600, gross_in_mongodb(mongo_client), newest.timestamp())
+
+
 def test_nothing_is_lost_of_any_type(mongo_client: Client, stored_zoo: Any, target: Target) -> None:
     report = run_export(store="zoo").value
     assert report.rejected == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -230,8 +231,13 @@ def test_an_interruption_is_heard_and_the_steps_after_run_to_their_end(
     steps = {"before": [note(diary, "stop")], "after": [note(diary, "start")]}
     steps[phase].insert(0, interrupt)
     window(**steps)
-    with pytest.raises(KeyboardInterrupt):
-        run_flow(restore, into_source=True, maintenance="window", **stored)
+    # What a shell starts in the background is deaf to it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_flow(restore, into_source=True, maintenance="window", **stored)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert diary.read_text().split() == (["start"] if phase == "before" else ["stop", "slept", "start"])
 
 

@@ -36,7 +36,7 @@ from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, sc
 
 ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "root", "p@ss w0rd"
-BUCKETS = ("mongo-backups", "mongo-backups-offsite", "invoices", "backups")
+BUCKETS = ("mongo-backups", "mongo-backups-offsite", "invoices", "backups", "mongo-exports")
 OLD_ARCHIVE = "mpg-1772769600.gz"  # as mgob names it, and as the documents do
 
 
@@ -171,8 +171,9 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
     _used_before(database, home)
     for bucket in BUCKETS:
         (s3.folder / bucket).mkdir(exist_ok=True)
+    now = datetime.now(UTC)
     invoices = [
-        {"_id": n, "number": f"INV-{n:06}", "customer": n % 20, "status": "paid", "at": datetime.now(UTC)}
+        {"_id": n, "number": f"INV-{n:06}", "customer": n % 20, "status": "paid", "at": now, "issuedAt": now}
         for n in range(1000)
     ]
     customers = [{"_id": n, "name": f"customer {n}"} for n in range(20)]
