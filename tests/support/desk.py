@@ -37,6 +37,8 @@ from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, sc
 ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "root", "p@ss w0rd"
 BUCKETS = ("mongo-backups", "mongo-backups-offsite", "invoices", "backups")
+# Nobody waits for the next run of a schedule.
+_UNSEEN = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
 OLD_ARCHIVE = "mpg-1772769600.gz"  # as mgob names it, and as the documents do
 
 
@@ -166,7 +168,7 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
     """
     checkout = _copied(folder / "checkout")
     mongod, s3 = parts.mongod(auth=(USER, PASSWORD), tls=True), parts.s3()
-    server = parts.prefect_server(database=database, settings=LEAN)
+    server = parts.prefect_server(database=database, settings={**LEAN, **_UNSEEN})
     home = folder / "home"
     _used_before(database, home)
     for bucket in BUCKETS:
@@ -187,7 +189,9 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
         schemas_made_once(),
         one_authority(folder),
         flows_report_to(server),
-        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),  # nobody looks at the logs
+        # Nor does anybody look at the logs and task runs of what is called here.
+        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),
+        patch("prefect.events.utilities.should_emit_events", return_value=False),
         SyncPrefectClient(server.api_url) as prefect,
     ):
         shell = Shell(checkout, environment, folder / "state")
