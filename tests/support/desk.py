@@ -24,8 +24,10 @@ import bson
 from prefect.cli import app as prefect_app
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect_aws import AwsCredentials
 from pymongo import MongoClient
 
+from blocks import BackupStore
 from deployments import embedded
 from flows.core.archive import ArchiveHeader
 from flows.core.archive.format import encode_header
@@ -83,6 +85,13 @@ class Desk:
         self.ran, self.bucket = {}, bucket
         for block in self.client.read_block_documents():
             self.client.delete_block_document(block.id)
+        # This one is made in the UI, as both documents say.
+        BackupStore(
+            credentials=AwsCredentials(aws_access_key_id=self.s3.access_key, aws_secret_access_key=self.s3.secret_key),
+            bucket=bucket,
+            prefix="exports",
+            endpoint=self.s3.endpoint,
+        ).save("exports")
         self.shell = Shell(self.checkout, self.environment, self.checkout.parent / "state")
 
     def mongo(self) -> MongoClient[dict[str, Any]]:
@@ -173,8 +182,9 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
     _used_before(database, home)
     for bucket in BUCKETS:
         (s3.folder / bucket).mkdir(exist_ok=True)
+    now = datetime.now(UTC)
     invoices = [
-        {"_id": n, "number": f"INV-{n:06}", "customer": n % 20, "status": "paid", "at": datetime.now(UTC)}
+        {"_id": n, "number": f"INV-{n:06}", "customer": n % 20, "status": "paid", "at": now, "issuedAt": now}
         for n in range(1000)
     ]
     customers = [{"_id": n, "name": f"customer {n}"} for n in range(20)]
