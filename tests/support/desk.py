@@ -24,8 +24,10 @@ import bson
 from prefect.cli import app as prefect_app
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect_aws import AwsCredentials
 from pymongo import MongoClient
 
+from blocks import BackupStore
 from deployments import embedded
 from flows.core.archive import ArchiveHeader
 from flows.core.archive.format import encode_header
@@ -81,6 +83,13 @@ class Desk:
         self.ran, self.bucket = {}, bucket
         for block in self.client.read_block_documents():
             self.client.delete_block_document(block.id)
+        # This one is made in the UI, as both documents say.
+        BackupStore(
+            credentials=AwsCredentials(aws_access_key_id=self.s3.access_key, aws_secret_access_key=self.s3.secret_key),
+            bucket=bucket,
+            prefix="exports",
+            endpoint=self.s3.endpoint,
+        ).save("exports")
         self.shell = Shell(self.checkout, self.environment, self.checkout.parent / "state")
 
     def mongo(self) -> MongoClient[dict[str, Any]]:
@@ -166,7 +175,7 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
     """
     checkout = _copied(folder / "checkout")
     mongod, s3 = parts.mongod(auth=(USER, PASSWORD), tls=True), parts.s3()
-    server = parts.prefect_server(database=database, settings=LEAN)
+    server = parts.prefect_server(database=database, settings={**LEAN, **_UNSEEN})
     home = folder / "home"
     _used_before(database, home)
     for bucket in BUCKETS:
@@ -188,7 +197,9 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
         schemas_made_once(),
         one_authority(folder),
         flows_report_to(server),
-        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),  # nobody looks at the logs
+        # Nor does anybody look at the logs and task runs of what is called here.
+        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),
+        patch("prefect.events.utilities.should_emit_events", return_value=False),
         SyncPrefectClient(server.api_url) as prefect,
     ):
         shell = Shell(checkout, environment, folder / "state")
