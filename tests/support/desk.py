@@ -24,10 +24,8 @@ import bson
 from prefect.cli import app as prefect_app
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-from prefect_aws import AwsCredentials
 from pymongo import MongoClient
 
-from blocks import BackupStore
 from deployments import embedded
 from flows.core.archive import ArchiveHeader
 from flows.core.archive.format import encode_header
@@ -83,13 +81,6 @@ class Desk:
         self.ran, self.bucket = {}, bucket
         for block in self.client.read_block_documents():
             self.client.delete_block_document(block.id)
-        # This one is made in the UI, as both documents say.
-        BackupStore(
-            credentials=AwsCredentials(aws_access_key_id=self.s3.access_key, aws_secret_access_key=self.s3.secret_key),
-            bucket=bucket,
-            prefix="exports",
-            endpoint=self.s3.endpoint,
-        ).save("exports")
         self.shell = Shell(self.checkout, self.environment, self.checkout.parent / "state")
 
     def mongo(self) -> MongoClient[dict[str, Any]]:
