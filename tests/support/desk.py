@@ -37,6 +37,8 @@ from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, sc
 ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "root", "p@ss w0rd"
 BUCKETS = ("mongo-backups", "mongo-backups-offsite", "invoices", "backups", "mongo-exports")
+# Nobody waits for the next run of a schedule.
+_UNSEEN = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
 OLD_ARCHIVE = "mpg-1772769600.gz"  # as mgob names it, and as the documents do
 
 
