@@ -89,7 +89,7 @@ def test_a_capped_collection_is_not_added_to(mongo_client: Client, stored_zoo: C
     with pytest.raises(TargetNotEmpty, match=r"it is capped: each document that is added pushes out another"):
         merge_zoo(copy)
     run = run_flow(restore, store="zoo", rename={"zoo": copy}, mode=RestoreMode.MERGE, into_source=True, dry_run=True)
-    assert f"| {copy}.capped | REFUSED: it is capped" in page(run.id)
+    assert f"| zoo.capped → {copy}.capped | REFUSED: it is capped" in page(run.id)
     assert contents(mongo_client, copy) == before
 
 

@@ -52,7 +52,7 @@ def test_the_plan_can_be_looked_at_where_the_restore_would_be_refused(
     before = contents(mongo_client, invoices)
     run = run_flow(restore, dry_run=True)
     assert run.value.dry_run
-    assert f"| {invoices}.invoices | {invoices}.invoices | REFUSED: it exists | collection |" in page(run.id)
+    assert f"| {invoices}.invoices | REFUSED: it exists | collection |" in page(run.id)
     assert contents(mongo_client, invoices) == before
 
 
