@@ -9,15 +9,13 @@ import os
 import shlex
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bson import json_util
 from pymongo import MongoClient
 
-from deployments import payments
-from deployments.embedded import parts
 from deployments.rig import DATABASE, Addresses, Rig, save_blocks, timed, told_by_parent
+from deployments.stage import stage
 from flows.core.errors import BackupError
 from flows.core.report import format_bytes, format_count, text_table
 
@@ -92,21 +90,9 @@ def _stage(*, keep: bool) -> int:
     print("A payment database is backed up, lost and restored. All parts are real;")
     print("they are on this machine only and are thrown away at the end.")
     print("\nParts: MongoDB, an S3 server, a Prefect server; and a database to lose", flush=True)
-    # The pool is outside: its thread ends when the parts do, and not the other way round.
-    with ThreadPoolExecutor(1) as pool, parts() as held:
-        starting = pool.submit(held.prefect_server)  # the slow one
-        with timed() as line:
-            mongod, s3 = held.mongod(), held.s3()
-            line.append("MongoDB (a replica set) and an S3 server are running")
-        with timed() as line, MongoClient[dict[str, Any]](mongod.uri) as client:
-            made = payments.fill(client, DATABASE, bson_bytes=_BSON_BYTES)
-            line.append(f"Database `{DATABASE}`: {format_count(made.documents)} documents, {format_bytes(made.bytes)}")
-        print(f"  in {made.collections} collections with {made.indexes} indexes, a validator and a view", flush=True)
-        with timed() as line:
-            server = starting.result()
-            line.append("Prefect server is running; it started meanwhile")
-        rig = Rig(held, server, Addresses.of(mongod, s3), held.folder / "flows.log")
-        rig.run(["deployments.demo", _STORY], {"documents": made.documents})
+    with stage(_BSON_BYTES) as held:
+        rig = held.rig
+        rig.run(["deployments.demo", _STORY], {"documents": held.documents})
         if keep:
             _show_around(rig)
         else:

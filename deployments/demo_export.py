@@ -8,16 +8,14 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
 
-from deployments import payments
-from deployments.embedded import parts
-from deployments.rig import DATABASE, Addresses, Rig, save_blocks, timed, told_by_parent
+from deployments.rig import DATABASE, Addresses, save_blocks, timed, told_by_parent
+from deployments.stage import stage
 from flows.core import charts
 from flows.core.errors import BackupError, ConfigurationError
 from flows.core.report import format_bytes, format_count, text_table
@@ -71,21 +69,9 @@ def _stage(chart: Path) -> int:
     """Start the parts, fill the database, let a child run the flows, and take everything away."""
     print("A payment database is backed up, and its backup becomes Parquet files that any engine reads.")
     print("All parts are real; they are on this machine only and are thrown away at the end.\n", flush=True)
-    # The pool is outside: its thread ends when the parts do, and not the other way round.
-    with ThreadPoolExecutor(1) as pool, parts() as held:
-        starting = pool.submit(held.prefect_server)  # the slow one
-        with timed() as line:
-            mongod, s3 = held.mongod(), held.s3()
-            line.append("MongoDB (a replica set) and an S3 server are running")
-        with timed() as line, MongoClient[dict[str, Any]](mongod.uri) as client:
-            made = payments.fill(client, DATABASE, bson_bytes=_BSON_BYTES)
-            line.append(f"Database `{DATABASE}`: {format_count(made.documents)} documents, {format_bytes(made.bytes)}")
-        with timed() as line:
-            server = starting.result()
-            line.append("Prefect server is running; it started meanwhile")
-        rig = Rig(held, server, Addresses.of(mongod, s3), held.folder / "flows.log")
-        folder = s3.folder / s3.bucket
-        rig.run(["deployments.demo_export", _STORY], {"folder": str(folder), "chart": str(chart.resolve())})
+    with stage(_BSON_BYTES) as held:
+        told = {"folder": str(held.bucket), "chart": str(chart.resolve())}
+        held.rig.run(["deployments.demo_export", _STORY], told)
         print("demo-export: ok", flush=True)
     return 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +40,7 @@ from deployments.setup.server_deployments import existing_deployments
 from deployments.setup.stanzas import FILE, read_yaml
 from flows.storage.repository import Repository
 from tests.support.browser import chromium, visit
+from tests.support.checkout import copy_checkout
 from tests.support.fault_proxy import FaultProxy, Request, call
 from tests.support.operation import PREFECT, Operation, until
 from tests.support.setups import UNEDITED, read
@@ -84,18 +84,7 @@ def operation(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Operation]:
     folder = tmp_path_factory.mktemp("worker")
-    checkout = folder / "checkout"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():  # git also lists what has been deleted and not committed
-            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, checkout / name)
-
+    checkout = copy_checkout(folder / "checkout")
     file = checkout / "deployments" / "prefect.yaml"
     file.write_text(file.read_text() + second_plan(file.read_text()))
 

@@ -92,13 +92,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def repo(_prefect: None, s3: embedded.S3Server, store_prefix: str) -> Iterator[Repo]:
     """A place of its own for each test, saved as the block `backups`; every request goes through its proxy."""
     with FaultProxy(s3.host, s3.port) as proxy:
-        block = BackupStore(
-            credentials=MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key),
-            bucket=s3.bucket,
-            prefix=store_prefix,
-            endpoint=proxy.url,
-        )
-        block.save("backups", overwrite=True)
+        block = _saved(s3, "backups", store_prefix, proxy.url)
         yield Repo(block, proxy, s3.folder / s3.bucket / store_prefix)
 
 
@@ -110,12 +104,14 @@ def proxy(repo: Repo) -> FaultProxy:
 
 def store_of_a_module(s3: embedded.S3Server, name: str) -> None:
     """Save a block for what several tests store once and only read; no proxy is before it."""
-    BackupStore(
-        credentials=MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key),
-        bucket=s3.bucket,
-        prefix=name,
-        endpoint=s3.endpoint,
-    ).save(name, overwrite=True)
+    _saved(s3, name, name, s3.endpoint)
+
+
+def _saved(s3: embedded.S3Server, name: str, prefix: str, endpoint: str) -> BackupStore:
+    keys = MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key)
+    block = BackupStore(credentials=keys, bucket=s3.bucket, prefix=prefix, endpoint=endpoint)
+    block.save(name, overwrite=True)
+    return block
 
 
 @pytest.fixture
@@ -178,11 +174,5 @@ def back_up(**parameters: Any) -> str:
 def target(_prefect: None, s3: embedded.S3Server, store_prefix: str) -> Iterator[Target]:
     """A store for exports, saved as the block `exports`."""
     with FaultProxy(s3.host, s3.port) as proxy:
-        block = BackupStore(
-            credentials=MinIOCredentials(minio_root_user=s3.access_key, minio_root_password=s3.secret_key),
-            bucket=s3.bucket,
-            prefix=store_prefix,
-            endpoint=proxy.url,
-        )
-        block.save("exports", overwrite=True)
+        block = _saved(s3, "exports", store_prefix, proxy.url)
         yield Target(block, proxy, s3.folder / s3.bucket / store_prefix)

@@ -10,7 +10,6 @@ import gzip
 import io
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -31,6 +30,7 @@ from flows.core.archive import ArchiveHeader
 from flows.core.archive.format import encode_header
 from flows.core.names import Namespace
 from tests.support.archives import data, end, prelude
+from tests.support.checkout import copy_checkout
 from tests.support.documents import Shell
 from tests.support.quick_prefect import LEAN, flows_report_to, one_authority, schemas_made_once
 
@@ -166,7 +166,8 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
         database: Of a Prefect server that knows nothing.
         folder: For all the rest.
     """
-    checkout = _copied(folder / "checkout")
+    checkout = copy_checkout(folder / "checkout")
+    (checkout / ".venv").symlink_to(Path(sys.prefix))
     mongod, s3 = parts.mongod(auth=(USER, PASSWORD), tls=True), parts.s3()
     server = parts.prefect_server(database=database, settings={**LEAN, **_UNSEEN})
     home = folder / "home"
@@ -227,18 +228,3 @@ def _programs(folder: Path) -> Path:
     docker.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/diary"\n')
     docker.chmod(0o755)
     return folder
-
-
-def _copied(to: Path) -> Path:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file() and name != ".venv":
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
-    (to / ".venv").symlink_to(Path(sys.prefix))
-    return to
