@@ -312,7 +312,7 @@ class Limits:
     """What is long enough, late or too much.
 
     Attributes:
-        oplog_hours: How far the oplog has to reach back [h].
+        oplog_hours: How far the oplog has to reach back [h]; 0: any length will do.
         clock_seconds: By how much two clocks may differ [s].
         deleted_days: For how long a backup that was deleted may live on as an old version [days].
         drill_days: How long ago the last drill that passed may be [days].
