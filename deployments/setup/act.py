@@ -58,7 +58,7 @@ class Setup:
         first = next(item.name for item in self.deployments if item.form.flow == "backup")
         return (
             f"Start a worker, and take a backup:\n\n"
-            f"  prefect worker start --pool {self.common.pool}\n"
+            f"  python -m deployments.worker --pool {self.common.pool}\n"
             f"  prefect deployment run {first} --watch"
         )
 

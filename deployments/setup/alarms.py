@@ -65,7 +65,7 @@ def alarms(
                 trigger = _absence(_COMPLETED, within, related=[_flow(flow), _named(deployment)])
                 wanted.append(automation(what, todo, trigger, tell(what, todo)))
     pool = f"no worker in {common.pool}"
-    todo = f"Nothing runs until one is back: prefect worker start --pool {common.pool}"
+    todo = f"Nothing runs until one is back: python -m deployments.worker --pool {common.pool}"
     match = {"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": common.pool}
     wanted.append(automation(pool, todo, _reaction(["prefect.work-pool.not-ready"], match=match), tell(pool, todo)))
     wanted.append(

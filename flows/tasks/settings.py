@@ -186,7 +186,10 @@ class PreflightLimits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     oplog_hours: float = Field(
-        default=24, ge=0, title="Oplog", description="The oplog has to reach back so many hours [h]; 0: any length will do."
+        default=24,
+        ge=0,
+        title="Oplog",
+        description="The oplog has to reach back so many hours [h]; 0: any length will do.",
     )
     clock_seconds: float = Field(
         default=60, gt=0, title="Clocks", description="By so much two clocks may differ [s]; 300 fail in any case."

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from deployments.setup.variables import VARIABLES
+from deployments.worker import GRACE_SECONDS
 from tests.deployments.test_images import DEPLOYMENTS, PINNED
 from tests.support.setups import read_example
 
@@ -117,6 +118,10 @@ def test_the_server_keeps_its_leases_and_what_it_must_not_lose() -> None:
     # The leases are in there.
     assert f"server:{server['PREFECT_HOME']}" in SERVICES["server"]["volumes"]
     assert SERVICES["worker"]["volumes"] == ["spool:/spool"]
+
+
+def test_the_worker_has_the_time_that_it_gives_its_runs() -> None:
+    assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) >= GRACE_SECONDS + 10
 
 
 def test_the_example_is_all_that_the_set_up_needs_and_has_no_secrets(tmp_path: Path) -> None:

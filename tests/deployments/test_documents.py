@@ -6,6 +6,7 @@ be run here. All others are run by `test_documents_run.py`.
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import importlib.util
 import inspect
@@ -20,6 +21,7 @@ import yaml
 from prefect import Flow
 
 from deployments.setup.variables import VARIABLES
+from deployments.worker import GRACE_SECONDS
 from flows.cli.app import app
 from flows.core.parquet.rules import RuleSet
 from tests.support.documents import Block, blocks, commands, simple
@@ -27,7 +29,7 @@ from tests.support.documents import Block, blocks, commands, simple
 ROOT = Path(__file__).parents[2]
 README, RUNBOOK = ROOT / "README.md", ROOT / "deployments" / "RUNBOOK.md"
 DOCUMENTS = pytest.mark.parametrize("document", [README, RUNBOOK], ids=lambda path: path.name)
-LANGUAGES = {"sh", "python", "yaml", "json", "javascript", "dotenv"}
+LANGUAGES = {"sh", "python", "yaml", "json", "javascript", "dotenv", "ini"}
 # Programs of others, whose words nothing here knows; the shell still has to take the whole.
 OF_OTHERS = {
     *(
@@ -177,6 +179,13 @@ def read(block: Block) -> None:
             assert len(found) == block.text.count("db."), block.where
             for command in found:
                 json.loads(command.replace("passwordPrompt()", '""'))
+        case "ini":
+            service = configparser.ConfigParser(interpolation=None)
+            service.read_string(block.text)
+            assert "-m deployments.worker --pool" in service["Service"]["ExecStart"]
+            # systemd would tell the runs and their worker at once.
+            assert service["Service"]["KillMode"] == "mixed"
+            assert int(service["Service"]["TimeoutStopSec"]) >= GRACE_SECONDS + 10
         case "dotenv":
             known = {"PREFECT_API_URL", *(name for variable in VARIABLES for name in variable.names)}
             given = {line.partition("=")[0] for line in block.text.splitlines() if "=" in line and line[0] != "#"}

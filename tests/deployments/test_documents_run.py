@@ -84,6 +84,11 @@ def helped(command: str, desk: Desk) -> str:
     return ""
 
 
+def worker_helped(command: str, desk: Desk) -> str:
+    """The worker of ours takes the options of Prefect's."""
+    return helped(command.replace("python -m deployments.worker", "prefect worker start"), desk)
+
+
 def copied(command: str, desk: Desk) -> str:
     """Another program brings the objects."""
     source, target = shlex.split(command)[-2:]
@@ -106,7 +111,7 @@ NOT_HERE = (
     Elsewhere(r"docker compose ", "no containers here; see test_compose.py", nothing),
     Elsewhere(r"kubectl ", "no cluster here; see test_kubernetes.py", nothing),
     Elsewhere(r"prefect server start", "one runs already", helped),
-    Elsewhere(r"prefect worker start", "never ends; see test_worker.py", helped),
+    Elsewhere(r"python -m deployments\.worker", "never ends; see test_worker.py", worker_helped),
     Elsewhere(r"aws s3 cp ", "a program of others that is not here", copied),
     Elsewhere(r"(for|age) [^$]*(.|\n)*mongorestore ", "not here; see test_official_tools.py", nothing),
     *(() if AGE else (Elsewhere(r"for f in [^\n]*; do age -d ", "a program of others that is not here", nothing),)),

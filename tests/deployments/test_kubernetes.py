@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deployments.worker import GRACE_SECONDS
 from flows.cli.app import app
 from tests.deployments.test_images import DEPLOYMENTS
 from tests.support.setups import read_example
@@ -149,6 +150,7 @@ def test_the_worker_is_started_anew_only_long_after_it_was_lost() -> None:
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert worker[probe]["exec"]["command"] == ["python", "-m", "deployments.health", "8080", "/health"]
     assert MANIFESTS["worker/Deployment/worker"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert PODS["worker/Deployment/worker"]["terminationGracePeriodSeconds"] >= GRACE_SECONDS + 10
 
 
 def test_nobody_connects_to_a_pod() -> None:

@@ -181,12 +181,12 @@ def machine(clean_machine: Machine, capsys: pytest.CaptureFixture[str]) -> Machi
 @pytest.fixture(scope="module")
 def worker(parts: embedded.Parts, clean_machine: Machine) -> Iterator[embedded.Process]:
     """A worker of the pool that the set-up made, started in no folder in particular."""
-    start = ["/bin/sh", "-c", 'cd / && exec "$@"', "sh", str(Path(sys.executable).with_name("prefect"))]
+    start = ["/bin/sh", "-c", 'cd / && exec "$@"', "sh", sys.executable, "-m", "deployments.worker"]
     environment = clean_machine.environment | {"PREFECT_API_URL": str(clean_machine.client.api_url)}
-    process = embedded.Process(parts, "worker", [*start, "worker", "start", "--pool", "mongo-backup"], environment)
+    process = embedded.Process(parts, "worker", [*start, "--pool", "mongo-backup"], environment)
     process.start()
     yield process
-    process.kill()
+    process.stop()
 
 
 def test_a_dry_run_shows_what_would_be_made_and_makes_nothing(machine: Machine) -> None:

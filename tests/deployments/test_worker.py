@@ -38,11 +38,12 @@ from deployments.setup.act import Setup
 from deployments.setup.changes import compare
 from deployments.setup.server_deployments import existing_deployments
 from deployments.setup.stanzas import FILE, read_yaml
+from deployments.worker import main as worker_main
 from flows.storage.repository import Repository
 from tests.support.browser import chromium, visit
 from tests.support.checkout import copy_checkout
 from tests.support.fault_proxy import FaultProxy, Request, call
-from tests.support.operation import PREFECT, Operation, until
+from tests.support.operation import Operation, until
 from tests.support.setups import UNEDITED, read
 
 ROOT = Path(__file__).parents[2]
@@ -95,8 +96,8 @@ def operation(
     environment = {k: v for k, v in parts.environment(server).items() if not k.startswith("PREFECT_LOGGING_")}
     environment |= {"PREFECT_WORKER_QUERY_SECONDS": "1", "MONGO_BACKUP_SPOOL": str(folder / "spool")}
     # From anywhere but the checkout: a run has to find its code by what the deployment says.
-    start_worker = ["/bin/sh", "-c", 'cd / && exec "$@"', "sh", PREFECT, "worker", "start", "--pool", "mongo-backup"]
-    start_worker += ["--with-healthcheck"]
+    start_worker = ["/bin/sh", "-c", 'cd / && exec "$@"', "sh", sys.executable, "-m", "deployments.worker"]
+    start_worker += ["--pool", "mongo-backup", "--with-healthcheck"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         health = {"HOST": "127.0.0.1", "PORT": str(probe.getsockname()[1])}
@@ -118,7 +119,7 @@ def operation(
         worker.start()
         yield held
     # The worker first: it would wait a minute for a server that is gone.
-    worker.kill()
+    worker.stop()
     server.kill()
     s3.kill()
 
@@ -233,12 +234,11 @@ def sending(operation: Operation, invoices: str) -> Iterator[tuple[UUID, threadi
         passing.set()
 
 
-def nothing_is_left(operation: Operation, run: UUID) -> None:
-    """See that a run that was cancelled has ended, and tidied up."""
+def nothing_is_left(operation: Operation, run: UUID, state: str = "Cancelled") -> None:
+    """See that a run that was stopped has ended in that state, and tidied up."""
     # Prefect kills what has not ended after 30 s. It then takes its time to say that the run is cancelled.
     until(lambda: not list(operation.spool.iterdir()), "an empty spool", seconds=35)
-    assert operation.end(run).state_name == "Cancelled"
-    assert "Flow run was cancelled." in operation.logs(run)
+    assert operation.end(run).state_name == state
     assert list(operation.store.uploads("")) == []
     assert Repository(operation.store, "default").backup_ids() == []
 
@@ -248,6 +248,7 @@ def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices
         operation.client.set_flow_run_state(run, Cancelling())
         passing.set()
         nothing_is_left(operation, run)
+        assert "Flow run was cancelled." in operation.logs(run)
 
 
 def test_a_backup_that_is_cancelled_in_the_ui_leaves_nothing_behind(
@@ -267,11 +268,26 @@ def test_a_backup_that_is_cancelled_in_the_ui_leaves_nothing_behind(
         nothing_is_left(operation, run)
 
 
-def test_a_worker_that_is_ended_leaves_nothing_that_is_listed(operation: Operation, invoices: str) -> None:
-    # Prefect's worker kills its runs, and does not ask them first. What they left is for the next run, which follows.
+def test_a_worker_that_is_ended_lets_its_runs_tidy_up(operation: Operation, invoices: str) -> None:
+    with sending(operation, invoices) as (run, passing):
+        os.kill(operation.worker.pid, signal.SIGTERM)
+        passing.set()
+        assert operation.worker.wait(60) == 0
+        operation.worker.kill()
+        nothing_is_left(operation, run, "Crashed")
+    operation.worker.start()
+
+
+def test_a_worker_that_is_told_twice_ends_at_once_and_leaves_nothing_that_is_listed(
+    operation: Operation, invoices: str
+) -> None:
+    # Prefect's worker kills its runs. What they left is for the next run, which follows.
     with sending(operation, invoices):
         os.kill(operation.worker.pid, signal.SIGTERM)
-        assert operation.worker.wait(60) == 0
+        until(lambda: "to tidy up" in operation.worker.tail(5), "a run that is asked to end", seconds=10)
+        os.kill(operation.worker.pid, signal.SIGTERM)
+        assert operation.worker.wait(15) == 0
+        assert "Killing what still runs: 1" in operation.worker.tail(20)
         operation.worker.kill()
     operation.proxy.reset()
     assert Repository(operation.store, "default").backup_ids() == []
@@ -279,6 +295,15 @@ def test_a_worker_that_is_ended_leaves_nothing_that_is_listed(operation: Operati
     # For whoever does not want to wait two minutes until a killed run lets go of its plan.
     operation.client.delete_global_concurrency_limit_by_name("mongo-backup-default")
     operation.worker.start()
+
+
+def test_a_time_to_tidy_up_that_is_no_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in ("soon", "nan", "-1"):
+        monkeypatch.setenv("MONGO_BACKUP_STOP_SECONDS", wrong)
+        assert worker_main(["--help"]) == 2
+        assert f"MONGO_BACKUP_STOP_SECONDS is no time in seconds: '{wrong}'" in capsys.readouterr().err
 
 
 def test_runs_by_hand_complete_as_deployed(
