@@ -29,8 +29,7 @@ T = TypeVar("T")
 
 ENGINES = ("python", "kernel")
 SIZE = 128 * 10**6  # [bytes] of a unit
-_PIECE = 16 << 20  # [bytes] of BSON that are converted at a time
-_GROUP = 128 << 20  # [bytes] of Arrow that are written at a time
+_GROUP = 128 * 10**6  # [bytes] of Arrow that are written at a time
 _ROUNDS = 3  # the best one counts: the machine is rarely ours alone
 _FEW = 200  # [documents] that make the kernel compile
 _MEGA = 10**6
@@ -110,6 +109,7 @@ def _one(name: EngineName, unit: Path) -> Figures:
 
     from flows.core.parquet.engine import engine  # noqa: PLC0415
     from flows.core.parquet.growth import grown  # noqa: PLC0415
+    from flows.core.parquet.memory import WaitingRows  # noqa: PLC0415
     from flows.core.parquet.profile import Profile  # noqa: PLC0415
     from flows.core.parquet.reading import split  # noqa: PLC0415
 
@@ -130,13 +130,13 @@ def _one(name: EngineName, unit: Path) -> Figures:
         return found
 
     def write(path: Path) -> int:
-        waiting: list[pa.Table] = []
+        waiting = WaitingRows()
         with pq.ParquetWriter(path, schema.arrow, compression="zstd", compression_level=3) as writer:
             for number, piece in enumerate(_pieces(unit, cuts), 1):
-                waiting.append(one.convert(schema, piece).table)
-                if number == len(cuts) - 1 or sum(table.nbytes for table in waiting) >= _GROUP:
-                    writer.write_table(pa.concat_tables(waiting), row_group_size=1 << 30)
-                    waiting.clear()
+                waiting.add(one.convert(schema, piece).table)
+                if number == len(cuts) - 1 or waiting.bytes >= _GROUP:
+                    writer.write_table(waiting.table(), row_group_size=1 << 30)
+                    waiting = WaitingRows()
         return path.stat().st_size
 
     found, profiling = _best(profile)
@@ -159,12 +159,14 @@ def _one(name: EngineName, unit: Path) -> Figures:
 
 def _cuts(unit: Path) -> list[int]:
     """Where a file of documents is cut into pieces of the size that is converted at a time, with its start and end."""
+    from flows.core.parquet.unit import BATCH_BYTES  # noqa: PLC0415 - brings Arrow
+
     cuts, at, size = [0], 0, unit.stat().st_size
     with unit.open("rb") as file:
         while at < size:
             file.seek(at)
             at += int.from_bytes(file.read(4), "little")
-            if at - cuts[-1] >= _PIECE or at == size:
+            if at - cuts[-1] >= BATCH_BYTES or at == size:
                 cuts.append(at)
     return cuts
 

@@ -36,8 +36,10 @@ class ErasureJob:
 @stage(name="erase", task_run_name="erase from {namespace}")
 def erase_from(job: ErasureJob, dataset: Dataset, namespace: Namespace, *, dry_run: bool) -> ErasedNamespace:
     """Find the rows of the person in one namespace, and store its files without them beside the old ones."""
-    from flows.storage.erasing import erase_namespace  # noqa: PLC0415 - Arrow takes long to load
+    from flows.core.parquet.memory import keep_little  # noqa: PLC0415 - Arrow takes long to load
+    from flows.storage.erasing import erase_namespace  # noqa: PLC0415
 
+    keep_little()
     with job.folder() as folder:
         found = erase_namespace(
             job.target.open(),

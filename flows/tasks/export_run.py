@@ -31,7 +31,7 @@ from flows.tasks.comparing import Compared, compare
 from flows.tasks.dataset_versions import publish_version
 from flows.tasks.export_job import EngineChoice, ExportJob, Link, runner_of, submit
 from flows.tasks.export_origin import Unit
-from flows.tasks.exporting import describe, profile, read_dataset, show_rules, sweep, write
+from flows.tasks.exporting import compile_engine, describe, profile, read_dataset, show_rules, sweep, write
 from flows.tasks.publish import publish_page, publish_table, started_by
 from flows.tasks.run import Run, overlapped, shown_progress
 
@@ -139,6 +139,7 @@ def carry_out(
         ConfigurationError: Wishes or rules do not fit what is there.
         IntegrityError: What was read is not what the manifest of the backup says; nothing was published.
     """
+    from flows.core.parquet.engine import is_to_compile  # noqa: PLC0415
     from flows.core.parquet.plan import Linking  # noqa: PLC0415
 
     facts = job.origin.facts
@@ -155,6 +156,8 @@ def carry_out(
     units = job.origin.units(frozenset(chosen))
     run.spool.require(sum(sorted(unit.room for unit in units)[-manner.in_flight :]))
     run.expect(2 * sum(unit.work for unit in units), f"export {job.export}")
+    if job.runner.shares_spool and is_to_compile(job.engine.value):
+        compile_engine()
     progress = shown_progress(run, key=f"progress-export-{job.dataset}", description=f"Export {job.export}")
     with progress, runner_of(run, job.runner, manner.in_flight) as runner:
         work = _Work(run, job, manner, runner, units, ruling, linking)

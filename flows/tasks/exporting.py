@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,6 +56,19 @@ def read_dataset(job: ExportJob, *, now: datetime, writes: bool) -> tuple[Datase
     return dataset, schemas
 
 
+@stage(name="compile-engine", task_run_name="compile the engine")
+def compile_engine() -> None:
+    """Compile the engine `kernel`, which is kept: before several units would, and in a process that then ends.
+
+    A compiler keeps a hundred megabytes for as long as its process lives.
+    """
+    logger.info("compiling the engine `kernel`; once after an installation, about a quarter of a minute")
+    command = [sys.executable, "-m", "flows.core.parquet.kernel_engine"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a module of ours
+    if done.returncode:
+        logger.warning("could not compile it beforehand, so this run does it as it goes: %s", done.stderr[-500:])
+
+
 @stage(name="profile", task_run_name="profile {unit.name}")
 def profile(
     job: ExportJob, unit: Unit, wanted: frozenset[Namespace], compared: Mapping[Namespace, Link]
@@ -64,8 +79,10 @@ def profile(
     """
     from flows.core.parquet.changes import fingerprints, save_fingerprints  # noqa: PLC0415
     from flows.core.parquet.engine import engine  # noqa: PLC0415
+    from flows.core.parquet.memory import keep_little  # noqa: PLC0415
     from flows.core.parquet.unit import Documents, profile_unit  # noqa: PLC0415
 
+    keep_little()
     kept: dict[Namespace, list[Any]] = {namespace: [] for namespace in compared}
 
     def fingerprint(documents: Documents) -> None:
@@ -116,8 +133,10 @@ def write(
     """Write the documents of a unit as Parquet, read the files again, and bring them into the target."""
     from flows.core.parquet.changes import read_selection  # noqa: PLC0415
     from flows.core.parquet.engine import engine  # noqa: PLC0415
+    from flows.core.parquet.memory import keep_little  # noqa: PLC0415
     from flows.core.parquet.unit import Selector, write_unit  # noqa: PLC0415
 
+    keep_little()
     stem = f"part-{unit.index:05d}"
     selections = {namespace: read_selection(link.selection(unit.index)) for namespace, link in compared.items()}
     with job.spool(unit) as spool:

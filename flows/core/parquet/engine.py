@@ -56,3 +56,12 @@ def engine(name: EngineName) -> Engine:
     from flows.core.parquet.kernel_engine import KernelEngine  # noqa: PLC0415 - what it needs is an extra
 
     return KernelEngine()
+
+
+def is_to_compile(name: EngineName) -> bool:
+    """Whether the engine of this name would be compiled at its first use, and can be kept for other processes."""
+    if engine(name).name != "kernel":
+        return False
+    from flows.core.parquet.kernel_engine import is_compiled  # noqa: PLC0415
+
+    return not is_compiled()

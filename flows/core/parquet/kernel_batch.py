@@ -14,7 +14,7 @@ from flows.core.parquet.profile import MAX_DEPTH
 
 T = TypeVar("T")
 
-BATCH = 8 << 20  # [bytes] of BSON that are walked at a time
+BATCH = 4 << 20  # [bytes] of BSON that are walked at a time
 _UNKNOWN = 64  # names that a walk notes because it does not know them
 _GROWTH = 4  # from a first batch that is smaller
 _SMALLEST = 3  # [bytes] of an element that is noted: a boolean without a name

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from flows.core.errors import ConfigurationError, IntegrityError
 from flows.core.parquet.control import Control
 from flows.core.parquet.dataset_keys import key_part
+from flows.core.parquet.memory import WaitingRows, give_back
 from flows.core.parquet.partitions import Partitioning
 from flows.core.parquet.records import FileRole
 from flows.core.spool import spool_errors
@@ -48,7 +49,7 @@ class FileFormat:
     """
 
     level: int = 3
-    group_bytes: int = 128 * MIB
+    group_bytes: int = 128 * 10**6
     file_bytes: int = 384 * MIB
     statistics: tuple[str, ...] | None = None
     bloom: tuple[str, ...] = ()
@@ -125,8 +126,7 @@ class PartWriter:
         self._schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
         self._form = form
         self._partitioning = partitioning
-        self._held: dict[str, list[pa.Table]] = {}
-        self._held_bytes: dict[str, int] = {}
+        self._waiting: dict[str, WaitingRows] = {}
         self._open: dict[str, _Open] = {}  # the one that waits longest for rows first
         self._numbers: dict[str, int] = {}
         self.files: list[WrittenFile] = []  # those that are done
@@ -157,10 +157,9 @@ class PartWriter:
         for partition, rows in self._partitioning.split(table) if self._partitioning else (("", table),):
             if not rows.num_rows:
                 continue
-            self._held.setdefault(partition, []).append(rows)
-            self._held_bytes[partition] = self._held_bytes.get(partition, 0) + rows.nbytes
-        while self._held_bytes and sum(self._held_bytes.values()) >= self._form.group_bytes:
-            self._flush(max(self._held_bytes, key=lambda name: self._held_bytes[name]))
+            self._waiting.setdefault(partition, WaitingRows()).add(rows)
+        while self._waiting and sum(rows.bytes for rows in self._waiting.values()) >= self._form.group_bytes:
+            self._flush(max(self._waiting, key=lambda name: self._waiting[name].bytes))
 
     def finish(self) -> tuple[WrittenFile, ...]:
         """Write what is held, and close all files.
@@ -168,7 +167,7 @@ class PartWriter:
         Raises:
             SpoolError, IntegrityError: See `write`.
         """
-        for partition in sorted(self._held):
+        for partition in sorted(self._waiting):
             self._flush(partition)
         for partition in tuple(self._open):
             self._close(partition)
@@ -176,8 +175,7 @@ class PartWriter:
 
     def _flush(self, partition: str) -> None:
         """Write what is held of a partition as one row group."""
-        table = pa.concat_tables(self._held.pop(partition))
-        del self._held_bytes[partition]
+        table = self._waiting.pop(partition).table()
         with spool_errors(self._folder):
             part = self._open.pop(partition, None)
             if part is None:
@@ -187,8 +185,7 @@ class PartWriter:
             self._open[partition] = part
             part.write(table)
             del table
-            # It would keep the memory of each group for the next, beside what the conversion takes meanwhile.
-            pa.default_memory_pool().release_unused()
+            give_back()
             size = part.path.stat().st_size
         if size >= self._form.file_bytes:
             self._close(partition)

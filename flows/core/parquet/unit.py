@@ -31,7 +31,7 @@ from flows.core.spool import spool_errors
 from flows.core.tally import Totals
 
 MIB = 1024 * 1024
-BATCH_BYTES = 8 * MIB  # of documents that are converted at a time [bytes]
+BATCH_BYTES = 4 * MIB  # of documents that are converted at a time [bytes]
 
 Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
 Transform = Callable[[pa.Table], pa.Table]
@@ -119,7 +119,11 @@ class WrittenNamespace:
 
 
 def batches_of(
-    stream: Readable, expected: Mapping[Namespace, Totals] | None, wanted: frozenset[Namespace]
+    stream: Readable,
+    expected: Mapping[Namespace, Totals] | None,
+    wanted: frozenset[Namespace],
+    *,
+    ended: Callable[[Namespace], None] | None = None,
 ) -> Iterator[Documents]:
     """The documents of an archive, about `BATCH_BYTES` of one namespace at a time.
 
@@ -127,6 +131,7 @@ def batches_of(
         stream: The archive, unpacked.
         expected: What the manifest says of each namespace in it; None: nothing says it but the archive.
         wanted: Namespaces to give; others are read and left out.
+        ended: Called with each of these, after its last documents.
 
     Raises:
         FormatError, Truncated: It is no whole archive.
@@ -141,6 +146,8 @@ def batches_of(
             totals[event.namespace] = event.totals
             if event.namespace in held:
                 yield _joined(held.pop(event.namespace))
+            if ended is not None and event.namespace in wanted:
+                ended(event.namespace)
             continue
         if event.namespace not in wanted:
             continue
@@ -241,15 +248,22 @@ def write_unit(
         SpoolError: The disk is full.
     """
     sinks: dict[Namespace, _Sink] = {}
+    written: dict[Namespace, WrittenNamespace] = {}
+
+    def finish(namespace: Namespace) -> None:
+        """Do not hold the last rows of one beside those of the next."""
+        if namespace in sinks:
+            written[namespace] = sinks[namespace].finish()
+
     with ExitStack() as stack:
-        for documents in batches_of(stream, expected, frozenset(columns)):
+        for documents in batches_of(stream, expected, frozenset(columns), ended=finish):
             namespace = documents.namespace
             if namespace not in sinks:
                 sink = _Sink(columns[namespace], folder / f"{stem}-{len(sinks)}", stem)
                 sinks[namespace] = stack.enter_context(sink)
             sinks[namespace].write(engine, documents, select)
             progress(len(documents.starts), len(documents.buffer))
-        return {namespace: sink.finish() for namespace, sink in sinks.items()}
+        return written
 
 
 class _Sink(ExitStack):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import importlib.util
 import io
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -274,6 +278,33 @@ def test_damaged_documents_give_what_python_says_or_are_set_aside() -> None:
     profile = KERNEL.profile(NAMESPACE, b"".join(damaged))
     assert profile.as_json() == PYTHON.profile(NAMESPACE, b"".join(damaged)).as_json()
     assert profile.documents == fast.table.num_rows
+
+
+def test_what_is_compiled_beforehand_is_all_that_exports_need(tmp_path: Path) -> None:
+    seen = """
+import sys
+from flows.core.parquet import kernel, kernel_buffers
+from flows.core.parquet.engine import engine, is_to_compile
+from flows.core.parquet.growth import grown
+from tests.support.wild import Wild
+print(is_to_compile("python"), is_to_compile("auto"))
+if sys.argv[1:]:
+    documents = b"".join(Wild(5, 0.2).documents(3000))
+    schema, _changes = grown(None, engine("kernel").profile("shop.wild", documents))
+    engine("kernel").convert(schema, documents)
+    used = [one.stats for of in (kernel, kernel_buffers) for one in vars(of).values() if hasattr(one, "stats")]
+    print(sum(bool(one.cache_hits) for one in used), sum(len(one.cache_misses) for one in used))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def python(*words: str) -> str:
+        command = [sys.executable, *words]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert python("-c", seen) == "False True\n"
+    python("-m", "flows.core.parquet.kernel_engine")
+    state, hits, misses = python("-c", seen, "use").rsplit(maxsplit=2)
+    assert (state, int(hits) > 8, misses) == ("False False", True, "0")
 
 
 def test_a_missing_kernel_is_said_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.core.errors import ConfigurationError, IntegrityError, SpoolError
-from flows.core.parquet import parts
+from flows.core.parquet import memory, parts
 from flows.core.parquet.control import Control
 from flows.core.parquet.partitions import NO_DATE, Partitioning, Unit
 from flows.core.parquet.parts import MIB, FileFormat, PartWriter, leaf_paths
@@ -54,6 +54,17 @@ def totals(*tables: pa.Table) -> dict[str, tuple[int, str, str]]:
     for table in tables:
         control.add(table)
     return control.totals()
+
+
+def test_rows_that_wait_are_held_in_few_pieces_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "PIECE_BYTES", ROWS.nbytes // 3)
+    waiting = memory.WaitingRows()
+    for begin in range(0, 1000, 37):
+        waiting.add(ROWS.slice(begin, 37))
+    found = waiting.table()
+    assert totals(found) == totals(ROWS)
+    assert waiting.bytes >= ROWS.nbytes
+    assert 3 < found.column(0).num_chunks < 15 < 1000 // 37
 
 
 def test_control_totals_do_not_depend_on_how_rows_are_cut() -> None:
@@ -243,4 +254,4 @@ def test_paths_of_leaves() -> None:
         "items.list.element.sku",
         "items.list.element.n",
     ]
-    assert dataclasses.replace(FileFormat(), level=9).group_bytes == 128 * MIB
+    assert dataclasses.replace(FileFormat(), level=9).group_bytes == 128 * 10**6

@@ -90,6 +90,17 @@ def test_each_namespace_gets_files_of_its_own(tmp_path: Path) -> None:
     assert pq.read_table(file.path)["n"].to_pylist() == [1.5] * 20
 
 
+def test_the_rows_of_a_namespace_are_not_held_beside_those_of_the_next(tmp_path: Path) -> None:
+    wanted = {name(info): columns(data) for info, data in CONTENTS.items()}
+    ready: list[int] = []
+
+    def progress(*_: int) -> None:
+        ready.append(len(list(tmp_path.rglob("*.parquet"))))
+
+    write_unit(PYTHON, io.BytesIO(ARCHIVE), EXPECTED, wanted, tmp_path, "part", progress=progress)
+    assert ready == [0, 1, 2]
+
+
 @pytest.mark.parametrize("cut", [len(ARCHIVE) - 1, len(ARCHIVE) // 2])
 def test_of_an_archive_that_ends_too_early_nothing_is_left(tmp_path: Path, cut: int) -> None:
     with pytest.raises((Truncated, FormatError)):
