@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
+from prefect.events import Event, emit_event
 from prefect.settings import PREFECT_API_URL
 from pymongo import MongoClient
 
@@ -228,7 +230,13 @@ def test_a_lost_answer_to_the_manifest_is_no_failure(target: Target) -> None:
     assert target.versions() == [1]
 
 
-def test_a_schema_only_grows_and_old_exports_stay(mongo_client: Client, target: Target, database: str) -> None:
+def test_a_schema_only_grows_and_old_exports_stay(
+    mongo_client: Client, target: Target, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    monkeypatch.setattr(
+        "flows.tasks.export_run.emit_event", lambda *facts, **more: events.append(emit_event(*facts, **more))
+    )
     orders = mongo_client[database].orders
     orders.insert_many([{"_id": number, "n": number, "city": "Köln"} for number in range(10)])
     name = f"{database}.orders"
@@ -240,6 +248,10 @@ def test_a_schema_only_grows_and_old_exports_stay(mongo_client: Client, target: 
 
     assert {(added.path, added.kind) for added in second.added} >= {("/Tags", "list"), ("/n", "json")}
     assert not any(added.path == "/city" for added in second.added)
+    (event,) = events  # of the second one: a schema that is new has not grown
+    assert (event.event, event.resource.id) == ("mongo-backup.export.schema-grown", "mongo-backup.dataset.orders")
+    assert (event.payload["namespace"], event.payload["version"]) == (name, 2)
+    assert {"field": "/Tags", "column": "list"} in event.payload["added"]
     query = target.current(name, "orders")
     assert ask(f"SELECT count(*), sum(n), count(city), list(n__json ORDER BY 1) FROM ({query})") == [
         (12, 45, 0, ['"many"', '{"$numberDouble":"2.5"}'])
@@ -287,8 +299,11 @@ def test_partitions_by_month_and_a_filter_for_ids(target: Target) -> None:
     assert [path for path, offset in filters if offset is not None] == ["customer, id"]
 
 
-def test_units_are_worked_on_in_other_processes(target: Target) -> None:
-    run = run_export(runner=Runner.PROCESSES, units_in_flight=1)
+@pytest.mark.parametrize("runner", [Runner.PROCESSES, Runner.DASK, Runner.RAY])
+def test_units_are_worked_on_in_other_processes(target: Target, runner: Runner) -> None:
+    if runner in (Runner.DASK, Runner.RAY):
+        pytest.importorskip(f"prefect_{runner.value}", reason=f"prefect-{runner.value} is not installed")
+    run = run_export(runner=runner, units_in_flight=1)
     assert run.value.rows == 600
     assert ask(f"SELECT count(*) FROM ({target.current(INVOICES)})") == [(600,)]
 
@@ -315,8 +330,9 @@ def test_a_dry_run_writes_nothing_and_shows_what_would_come(target: Target) -> N
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_exported(
-    target: Target, parameters: dict[str, Any], text: str
+    target: Target, parameters: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)  # as if it were not installed
     run = run_export(**parameters)
     assert isinstance(run.error, ConfigurationError)
     assert text in str(run.error)

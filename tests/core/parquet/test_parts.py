@@ -20,7 +20,7 @@ from flows.core.errors import ConfigurationError, IntegrityError, SpoolError
 from flows.core.parquet import memory, parts
 from flows.core.parquet.control import Control
 from flows.core.parquet.partitions import NO_DATE, Partitioning, Unit
-from flows.core.parquet.parts import MIB, FileFormat, PartWriter, leaf_paths
+from flows.core.parquet.parts import FileFormat, PartWriter, leaf_paths
 
 SCHEMA = pa.schema(
     [
