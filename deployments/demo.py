@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from deployments.rig import DATABASE, Addresses, Rig, save_blocks, timed, told_by_parent
 from deployments.stage import stage
 from flows.core.errors import BackupError
-from flows.core.report import format_bytes, format_count, text_table
+from flows.core.report import counted, format_bytes, text_table
 
 _BSON_BYTES = 140_000_000  # makes a bit more than 200,000 documents
 _PLAN = "demo"
@@ -116,7 +116,7 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
         before = fingerprint(client, DATABASE)
         with timed("\nBackup: the flow `backup`") as line:
             made = backup(plan=_PLAN, databases=[DATABASE])
-            line.append(f"Backup {made.backup}: {format_count(made.documents)} documents")
+            line.append(f"Backup {made.backup}: {counted(made.documents, 'document')}")
         share = made.stored_bytes / made.bytes
         print(f"  {format_bytes(made.bytes)} of BSON stored as {format_bytes(made.stored_bytes)} ({share:.0%})", end="")
         print(f" in {made.segments} segment(s), each verified", flush=True)
@@ -135,12 +135,12 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
 
         with timed("\nRestore: the flow `restore`, first as a dry run") as line:
             tried = restore(plan=_PLAN, backup="latest", dry_run=True)
-            line.append(f"Dry run: would write {format_count(tried.documents)} documents; wrote nothing")
+            line.append(f"Dry run: would write {counted(tried.documents, 'document')}; wrote nothing")
         if DATABASE in client.list_database_names():
             return _differs(["the dry run of the restore has written something"])
         with timed() as line:
             done = restore(plan=_PLAN, backup="latest", mode=RestoreMode.INTO_NEW, into_source=True)
-            line.append(f"Restored {format_count(done.documents)} documents, {done.indexes} indexes")
+            line.append(f"Restored {counted(done.documents, 'document')}, {counted(done.indexes, 'index')}")
 
         print("\nProof: dbHash is MongoDB's own hash of all documents of a collection", flush=True)
         after = fingerprint(client, DATABASE)

@@ -18,7 +18,7 @@ from deployments.rig import DATABASE, Addresses, save_blocks, timed, told_by_par
 from deployments.stage import stage
 from flows.core import charts
 from flows.core.errors import BackupError, ConfigurationError
-from flows.core.report import format_bytes, format_count, text_table
+from flows.core.report import counted, format_bytes, format_count, text_table
 
 _BSON_BYTES = 60_000_000
 _PLAN = "demo"
@@ -84,7 +84,7 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
     save_blocks(addresses)
     with timed("\nBackup: the flow `backup`") as line:
         made = backup(plan=_PLAN, databases=[DATABASE])
-        line.append(f"Backup {made.backup}: {format_count(made.documents)} documents")
+        line.append(f"Backup {made.backup}: {counted(made.documents, 'document')}")
     with MongoClient[dict[str, Any]](addresses.mongodb) as client:
         expected = [
             (row["_id"], row["invoices"], row["revenue"].to_decimal())
@@ -93,7 +93,7 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
         client.drop_database(DATABASE)  # the export does not need it
     with timed("\nExport: the flow `export`; MongoDB is not asked for anything") as line:
         done = export(plan=_PLAN, units_in_flight=1)
-        line.append(f"{format_count(done.rows)} rows in {done.files} files, {format_bytes(done.bytes)}")
+        line.append(f"{format_count(done.rows)} rows in {counted(done.files, 'file')}, {format_bytes(done.bytes)}")
     print(f"  of {format_bytes(made.bytes)} of BSON; each file was read again and compared", flush=True)
 
     print("\nQuery: DuckDB, by the views that the export has left beside its manifest\n", flush=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flows.core.manifest import Manifest
-from flows.core.report import MOST_ROWS, cut_note, format_bytes, format_count, format_duration, markdown_table
+from flows.core.report import MOST_ROWS, counted, cut_note, format_bytes, format_count, format_duration, markdown_table
 from flows.core.source import Consistency, Kind
 
 
@@ -65,9 +65,10 @@ def backup_page(manifest: Manifest, *, stores: Sequence[str] = (), lost: Mapping
     lines = [
         f"# Backup {manifest.backup} of plan {manifest.plan}",
         "",
-        f"* **Complete**: {format_count(manifest.documents)} documents in {len(manifest.namespaces)} namespaces, "
+        f"* **Complete**: {counted(manifest.documents, 'document')} "
+        f"in {counted(len(manifest.namespaces), 'namespace')}, "
         f"{format_bytes(manifest.bson_bytes)} of BSON, stored as {format_bytes(manifest.stored_bytes)} ({share:.0f} %) "
-        f"in {len(manifest.segments)} segments, in {format_duration(took)}",
+        f"in {counted(len(manifest.segments), 'segment')}, in {format_duration(took)}",
         f"* **Source**: MongoDB {source.server_version}, {source.topology} {source.replica_set or ''}".rstrip(),
         f"* **Consistency**: {_consistency(manifest)}",
         f"* **Verified** in the store: {' and '.join(ways)}, SHA-256 of every segment in the manifest",

@@ -11,7 +11,7 @@ from flows.core.document_plan import DocumentPlan, Into
 from flows.core.errors import ConfigurationError, Refused
 from flows.core.manifest import Manifest
 from flows.core.proof import Merged
-from flows.core.report import format_bytes, format_count, format_duration, markdown_table
+from flows.core.report import counted, format_bytes, format_count, format_duration, markdown_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,11 @@ def documents_page(
         f"* **Age of the data**: {format_duration(max(now - manifest.started, timedelta(0)))}",
         *access.lines(manifest),
         f"* **The filter matches** {format_count(diff.matching)} of "
-        f"{format_count(plan.record.content.documents)} documents in the backup",
+        f"{counted(plan.record.content.documents, 'document')} in the backup",
         f"* **Compared with** {compared}",
         f"* **Go to** `{plan.destination}`",
         f"* **Downloaded**: {format_bytes(sum(segment.bytes for segment in plan.segments))} "
-        f"in {len(plan.segments)} segments",
+        f"in {counted(len(plan.segments), 'segment')}",
         *(f"* **Warning**: {warning}" for warning in plan.warnings),
         "",
         markdown_table(

@@ -16,7 +16,7 @@ from flows.core.errors import ConfigurationError
 from flows.core.evidence import Finding
 from flows.core.extjson import decode_exactly
 from flows.core.names import Namespace
-from flows.core.report import format_count, format_duration, format_time
+from flows.core.report import counted, format_count, format_duration, format_time
 
 # They write, or run code of whoever wrote the check on the server.
 _REFUSED = frozenset({"$out", "$merge", "$function", "$where", "$accumulator"})
@@ -50,7 +50,7 @@ class CountCheck:
         """Whether a number is right, and how to show it."""
         low = self.at_least is not None and count < self.at_least
         high = self.at_most is not None and count > self.at_most
-        return not (low or high), f"{format_count(count)} documents"
+        return not (low or high), counted(count, "document")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class NothingCheck:
     def judge(self, found: int) -> tuple[bool, str]:
         """Whether a number is right, and how to show it."""
         more = "more than " if found > MOST_FOUND else ""
-        return found == 0, f"{more}{format_count(min(found, MOST_FOUND))} documents"
+        return found == 0, f"{more}{counted(min(found, MOST_FOUND), 'document')}"
 
 
 Check = CountCheck | NewestCheck | NothingCheck

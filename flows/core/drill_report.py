@@ -18,7 +18,7 @@ from flows.core.evidence import (
     Result,
     limited,
 )
-from flows.core.report import format_bytes, format_count, format_duration, markdown_table
+from flows.core.report import counted, format_bytes, format_duration, markdown_table
 from flows.core.zones import time_zone
 
 _MOST_ROWS = 200  # of findings on a page
@@ -141,10 +141,10 @@ class DrillReport:
             "",
             f"* **{'PASSED' if self.passed else f'FAILED: {len(self.findings)} findings'}**"
             + ("" if self.judged else "; whether the backup is good is not known"),
-            f"* **Restored**: {format_count(data.documents)} documents in {self.namespaces} namespaces, "
-            f"{format_bytes(data.bson_bytes)} of BSON, and {self.indexes} indexes",
+            f"* **Restored**: {counted(data.documents, 'document')} in {counted(self.namespaces, 'namespace')}, "
+            f"{format_bytes(data.bson_bytes)} of BSON, and {counted(self.indexes, 'index')}",
             f"* **Compared** with the manifest: {', '.join(self.compared) or 'nothing'}; the documents of "
-            f"{self.read_back} namespaces were read back",
+            f"read back: {counted(self.read_back, 'namespace')}",
             f"* **Time to recover** (RTO): {_duration(self.rto_seconds)}; {_limit(self.rto_limit_minutes, 'min')}",
             f"* **Age of the data** (RPO): {_duration(self.rpo_seconds)}; {_limit(self.rpo_limit_hours, 'h')}",
             *([f"* **Data from**: {self.data_from.astimezone(place):%Y-%m-%d %H:%M:%S %Z}"] if self.data_from else []),

@@ -9,7 +9,7 @@ from flows.core.evidence_markdown import HOW_TO_PROVE, MOST_ROWS, SIGNS, WHAT_TH
 from flows.core.evidence_report import Control, EvidenceReport, Status
 from flows.core.evidence_tables import FAILED, Rows, calendar_days, moment, ranges, series, summary_rows, verdict
 from flows.core.markup import html_text
-from flows.core.report import format_count
+from flows.core.report import counted, format_count
 
 _CLASSES = {Status.SHOWN: "good", Status.PARTLY: "some", Status.NOT_SHOWN: "bad"}
 _CONTROLS, _CHARTS, _CALENDAR = "What is shown, by GDPR Article 32", "Charts", "Calendar of backups"
@@ -129,7 +129,8 @@ def _chain(report: EvidenceReport) -> Iterable[str]:
         yield f"<p>{format_count(number)} by <code>{html_text(signer)}</code></p>"
     yield f"<p>Head: {head}. {WHAT_THE_HEAD_TELLS}</p>"
     if report.left_out:
-        yield f"<p>{report.left_out} records of this period cannot be relied on, and count for nothing here.</p>"
+        left_out = counted(report.left_out, "record")
+        yield f"<p>{left_out} of this period cannot be relied on, and count for nothing here.</p>"
     yield "</section>"
     if chain.faults:
         yield _section("Faults of the chain", [fault.cells() for fault in chain.faults])

@@ -25,7 +25,7 @@ from flows.core.evidence_tables import (
     verification_rows,
 )
 from flows.core.markup import markdown_text
-from flows.core.report import format_bytes, format_count, markdown_table
+from flows.core.report import counted, format_bytes, format_count, markdown_table
 from flows.core.zones import time_zone
 
 MOST_ROWS = 500  # of a table in a page; the newest. The records have them all
@@ -147,7 +147,8 @@ def report_markdown(report: EvidenceReport) -> str:
     if report.chain.faults:
         parts += ["## Faults of the chain", table([fault.cells() for fault in report.chain.faults])]
     if report.left_out:
-        parts.append(f"{report.left_out} records of this period cannot be relied on, and count for nothing here.")
+        left_out = counted(report.left_out, "record")
+        parts.append(f"{left_out} of this period cannot be relied on, and count for nothing here.")
     parts += ["## In short", table([{"": name, "is": value} for name, value in summary_rows(report)])]
     parts += ["## What is shown, by GDPR Article 32", *_controls(report)]
     for title, rows in sections(report):

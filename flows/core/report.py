@@ -25,8 +25,9 @@ def format_count(count: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 document`, `1,234 documents`."""
-    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"
+    """`1 document`, `1,234 documents`, `2 indexes`."""
+    ending = "es" if noun.endswith("x") else "s"
+    return f"{format_count(count)} {noun}{'' if count == 1 else ending}"
 
 
 def format_duration(length: timedelta) -> str:

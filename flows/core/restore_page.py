@@ -10,7 +10,7 @@ from flows.core.access import Access
 from flows.core.manifest import Manifest
 from flows.core.markup import markdown_text
 from flows.core.proof import NamespaceProof
-from flows.core.report import MOST_ROWS, cut_note, format_bytes, format_count, format_duration, markdown_table
+from flows.core.report import MOST_ROWS, counted, cut_note, format_bytes, format_count, format_duration, markdown_table
 from flows.core.restore_plan import Action, RestoreItem, RestorePlan
 from flows.core.source import Kind
 
@@ -59,9 +59,9 @@ def restore_page(
         f"* **Age of the data**: {format_duration(age)}",
         *access.lines(manifest),
         f"* **{'Compares, and writes what is missing' if plan.merged else 'Writes'}**: "
-        f"{format_count(plan.documents)} documents in {len(plan.items)} namespaces, "
+        f"{counted(plan.documents, 'document')} in {counted(len(plan.items), 'namespace')}, "
         f"{format_bytes(plan.bytes)}; "
-        f"downloads {format_bytes(stored)} in {len(plan.segments)} segments",
+        f"downloads {format_bytes(stored)} in {counted(len(plan.segments), 'segment')}",
         f"* **Estimate**: about {format_duration(timedelta(seconds=max(1, plan.bytes / _BYTES_PER_SECOND)))} at "
         f"{format_bytes(_BYTES_PER_SECOND)} of BSON per second, and up to {format_bytes(plan.bytes)} of disk there",
         f"* **Replaces**: {_held_by(plan.replaced)}",
@@ -138,13 +138,13 @@ def restore_report(
         f"# Restore of {manifest.backup}" + (f" of plan {manifest.plan}" if manifest.plan else ""),
         "",
         f"* **{done}**",
-        f"* **Wrote**: {format_count(written)} documents in {len(plan.items)} namespaces"
+        f"* **Wrote**: {counted(written, 'document')} in {counted(len(plan.items), 'namespace')}"
         + (f", of {format_count(plan.documents)} in the backup" if merged else f", {format_bytes(plan.bytes)}")
-        + f", and {sum(proof.indexes for proof in proofs)} indexes",
+        + f", and {counted(sum(proof.indexes for proof in proofs), 'index')}",
         f"* **Time to recover** (RTO): {format_duration(ended - begun)}",
         f"* **Age of the data** (RPO): {format_duration(max(begun - manifest.started, timedelta(0)))}",
         *access.lines(manifest),
-        f"* **Read back**: {read_back} namespaces, compared by content digest"
+        f"* **Read back**: {counted(read_back, 'namespace')}, compared by content digest"
         + (f"; in {len(merged)} each document was compared with what was there" if merged else "")
         + (f"; {unread} were compared by their count, as far as the user may" if unread else ""),
         f"* **Options and indexes**: compared in {sum(proof.metadata for proof in proofs)} of {len(proofs)} namespaces",
@@ -193,8 +193,8 @@ def _held(commands: list[str]) -> list[str]:
 
 def _held_by(items: Sequence[RestoreItem]) -> str:
     known = [item.present_documents for item in items if item.present_documents is not None]
-    documents = ("" if len(known) == len(items) else "at least ") + format_count(sum(known))
-    return f"{len(items)} namespaces that hold {documents} documents"
+    least = "" if len(known) == len(items) else "at least "
+    return f"{counted(len(items), 'namespace')} with {least}{counted(sum(known), 'document')}"
 
 
 def _there_now(item: RestoreItem) -> str:

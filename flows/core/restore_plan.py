@@ -15,6 +15,7 @@ from flows.core.manifest import Manifest, NamespaceRecord, SegmentRecord
 from flows.core.merge import Duplicates, Existing, holds_expiry, notes, refusal, replaces_view
 from flows.core.names import Namespace
 from flows.core.rename import check_matches, choose_targets, parse_rename
+from flows.core.report import counted
 from flows.core.selection import Selection, choose_namespaces, escape_pattern
 from flows.core.source import Kind, SourceIdentity, parse_release
 from flows.core.views import changed_names, follow
@@ -224,8 +225,8 @@ class RestorePlan:
         if self.confirmation and typed.strip() != self.confirmation:
             raise Refused(
                 "this restore overwrites what is there and was not confirmed",
-                hint=f"Set `confirm` to {self.confirmation!r} to overwrite in {len(self.endangered)} namespaces, "
-                "or restore into another database with `rename`.",
+                hint=f"Set `confirm` to {self.confirmation!r} to overwrite in "
+                f"{counted(len(self.endangered), 'namespace')}, or restore into another database with `rename`.",
                 expected=self.confirmation,
                 got=typed,
             )

@@ -16,7 +16,7 @@ from flows.core.names import Namespace
 from flows.core.parquet.dataset import Dataset
 from flows.core.parquet.dataset_keys import files_prefix
 from flows.core.parquet.records import DataFile, FileRole
-from flows.core.report import format_bytes, format_count
+from flows.core.report import counted, format_bytes, format_count
 from flows.storage import exports
 from flows.storage.exports import LocalFile
 from flows.tasks.export_job import ExportJob, Link
@@ -154,7 +154,7 @@ def write(
         stored = {namespace: _store(job, namespace, one, stem) for namespace, one in written.items()}
     files = [file for one in stored.values() for file in one.files]
     size = sum(file.bytes for file in files)
-    logger.info("wrote %s: %d files, %s, read again and verified", unit.name, len(files), format_bytes(size))
+    logger.info("wrote %s: %s, %s, read again and verified", unit.name, counted(len(files), "file"), format_bytes(size))
     return stored
 
 
@@ -169,9 +169,10 @@ def _store(job: ExportJob, namespace: Namespace, written: WrittenNamespace, stem
         key = f"{prefix}{stem}.rejects.bson"
         files.append(exports.local_file(written.rejects, key, FileRole.REJECTS, written.rejected))
     if written.rejected:
-        where = "are set aside beside the rows" if written.rejects is not None else "stay in the backup"
+        where = "set aside beside the rows" if written.rejects is not None else "left in the backup"
         reasons = "; ".join(written.reasons)
-        logger.warning("%d documents of %s cannot be rows, and %s: %s", written.rejected, namespace, where, reasons)
+        count = counted(written.rejected, "document")
+        logger.warning("%s of %s cannot be rows, %s: %s", count, namespace, where, reasons)
     found = []
     for file in files:
         found.append(exports.store_file(store, file, progress=job.checkpoint()))

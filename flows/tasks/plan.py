@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flows.core.errors import BackupError
-from flows.core.report import format_bytes, format_count
+from flows.core.report import counted, format_bytes, format_count
 from flows.core.selection import Selection
 from flows.mongo.planning import SourcePlan, plan_source
 from flows.storage.repository import Repository
@@ -23,9 +23,9 @@ def plan(job: BackupJob, selection: Selection, *, users: bool, segment_bytes: in
         planned = plan_source(source, selection, users=users, segment_bytes=segment_bytes)
     documents = sum(info.documents for info in planned.collections)
     logger.info(
-        "planned %s: %d namespaces, about %s documents and %s, segments: %d, read at %s",
+        "planned %s: %s, about %s documents and %s, segments: %d, read at %s",
         job.backup,
-        len(planned.collections),
+        counted(len(planned.collections), "namespace"),
         format_count(documents),
         format_bytes(planned.bytes),
         len(planned.segments),
@@ -40,7 +40,7 @@ def _end_uploads(repository: Repository, dead: tuple[str, ...]) -> tuple[str, ..
     """Abort what killed runs of this machine were sending; where that fails, pruning does it later."""
     try:
         if aborted := repository.abort_uploads(dead):
-            logger.info("aborted %d uploads of runs that were killed", aborted)
+            logger.info("aborted %s of runs that were killed", counted(aborted, "upload"))
     except BackupError as error:
         return (f"what killed runs were sending stays open until it is pruned: {error.message}",)
     return ()

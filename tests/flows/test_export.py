@@ -280,7 +280,7 @@ def test_documents_that_no_row_can_hold_are_kept_beside_the_rows(
     (warning,) = [text for text in report.warnings if "cannot be rows" in text]
     assert warning.startswith(f"1 document of {database}.odd cannot be rows: ")
     assert "twice" in warning or "two" in warning
-    assert any("1 documents of" in line for line in logged(run.id))
+    assert any("1 document of" in line for line in logged(run.id))
 
 
 def test_partitions_by_month_and_a_filter_for_ids(target: Target) -> None:

@@ -122,7 +122,7 @@ def test_what_is_there_is_only_replaced_when_its_name_was_typed(
             restore(into_source=True, mode=RestoreMode.REPLACE, confirm=typed)
         assert str(refused.value) == (
             f"this restore overwrites what is there and was not confirmed (expected='{invoices}', got='{typed}')\n"
-            f"HINT: Set `confirm` to '{invoices}' to overwrite in 1 namespaces, "
+            f"HINT: Set `confirm` to '{invoices}' to overwrite in 1 namespace, "
             "or restore into another database with `rename`."
         )
     restore(into_source=True, mode=RestoreMode.REPLACE, confirm=invoices, dry_run=True)

@@ -113,7 +113,7 @@ def test_documents_that_differ_are_kept(mongo_client: Client, changed: str) -> N
     assert collection.count_documents({"paid": True}) == 5
     assert sorted(d["number"] for d in collection.find({"_id": {"$lt": 10}})) == [f"INV-{i:06d}" for i in range(10)]
     assert "10 inserted, 5 kept as they were, 485 equal" in page(run.id)
-    assert "* **Wrote**: 10 documents in 1 namespaces, of 500 in the backup, and 0 indexes" in page(run.id)
+    assert "* **Wrote**: 10 documents in 1 namespace, of 500 in the backup, and 0 indexes" in page(run.id)
 
 
 def test_documents_that_differ_are_overwritten_where_that_was_confirmed(

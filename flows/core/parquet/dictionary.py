@@ -9,7 +9,7 @@ from flows.core.markup import markdown_text
 from flows.core.parquet import profile as types
 from flows.core.parquet.profile import Node, Profile
 from flows.core.parquet.schema import EXTRA, NULLS, Column, ExportSchema, Kind, escaped
-from flows.core.report import format_count, markdown_table
+from flows.core.report import counted, format_count, markdown_table
 
 _KINDS: dict[Kind, str] = {
     Kind.INTEGER: "integer, 64 bits",
@@ -70,7 +70,7 @@ def data_dictionary(schema: ExportSchema, profile: Profile, first_seen: Mapping[
         f"# Data dictionary of {markdown_text(schema.namespace)}",
         "",
         f"Version {schema.version} of the schema, SHA-256 `{schema.sha256}`. The shares are of "
-        f"{format_count(profile.documents)} documents"
+        f"{counted(profile.documents, 'document')}"
         + (f"; {format_count(profile.rejects)} more could not be read." if profile.rejects else "."),
         "",
         markdown_table(rows) if rows else "No field was seen yet.",
