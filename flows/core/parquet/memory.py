@@ -10,10 +10,10 @@ import ctypes
 
 import pyarrow as pa
 
-PIECE_BYTES = 16 * 10**6  # [bytes]
+PIECE_BYTES = 8 * 10**6  # [bytes]
 # See mallopt(3), and <malloc.h> for the numbers.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGE_BYTES = 2 << 20  # [bytes] blocks from here on are the system's, and go back when they are freed
+_LARGE_BYTES = 4 << 20  # [bytes] blocks from here on are the system's, and go back when they are freed
 _SLACK_BYTES = 16 << 20  # [bytes] that may stay free at the end of a heap
 
 
@@ -34,6 +34,7 @@ class WaitingRows:
         if self._fresh_bytes >= PIECE_BYTES:
             self._pieces.append(pa.concat_tables(self._fresh).combine_chunks())
             self._fresh, self._fresh_bytes = [], 0
+            give_back()
 
     def table(self) -> pa.Table:
         """All of them, in their order."""

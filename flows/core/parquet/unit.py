@@ -31,7 +31,7 @@ from flows.core.spool import spool_errors
 from flows.core.tally import Totals
 
 MIB = 1024 * 1024
-BATCH_BYTES = 4 * MIB  # of documents that are converted at a time [bytes]
+BATCH_BYTES = 2 * MIB  # of documents that are converted at a time [bytes]
 
 Progress = Callable[[int, int], None]  # documents, bytes since the last call; raises to stop
 Transform = Callable[[pa.Table], pa.Table]
