@@ -176,10 +176,17 @@ def desk(parts: embedded.Parts, database: Path, folder: Path) -> Iterator[Desk]:
         (s3.folder / bucket).mkdir(exist_ok=True)
     now = datetime.now(UTC)
     invoices = [
-        {"_id": n, "number": f"INV-{n:06}", "customer": n % 20, "status": "paid", "at": now, "issuedAt": now}
+        {
+            "_id": n,
+            "number": f"INV-{n:06}",
+            "customer": {"id": f"C-{n % 20}"},
+            "status": "paid",
+            "at": now,
+            "issuedAt": now,
+        }
         for n in range(1000)
     ]
-    customers = [{"_id": n, "name": f"customer {n}"} for n in range(20)]
+    customers = [{"_id": f"C-{n}", "name": f"customer {n}"} for n in range(20)]
     for bucket in BUCKETS[0], BUCKETS[3]:
         (s3.folder / bucket / OLD_ARCHIVE).write_bytes(_old_archive())
     environment = parts.environment(server) | {
