@@ -119,7 +119,7 @@ def _story(addresses: Addresses, told: dict[str, Any]) -> int:
             line.append(f"Backup {made.backup}: {counted(made.documents, 'document')}")
         share = made.stored_bytes / made.bytes
         print(f"  {format_bytes(made.bytes)} of BSON stored as {format_bytes(made.stored_bytes)} ({share:.0%})", end="")
-        print(f" in {made.segments} segment(s), each verified", flush=True)
+        print(f" in {counted(made.segments, 'segment')}, each verified", flush=True)
         if made.documents != told["documents"]:
             return _differs([f"documents: {told['documents']} in the database, {made.documents} in its backup"])
 
