@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 ENGINES = ("python", "kernel")
 SIZE = 128 * 10**6  # [bytes] of a unit
-_GROUP = 128 * 10**6  # [bytes] of Arrow that are written at a time
 _ROUNDS = 3  # the best one counts: the machine is rarely ours alone
 _FEW = 200  # [documents] that make the kernel compile
 _MEGA = 10**6
@@ -110,10 +109,12 @@ def _one(name: EngineName, unit: Path) -> Figures:
     from flows.core.parquet.engine import engine  # noqa: PLC0415
     from flows.core.parquet.growth import grown  # noqa: PLC0415
     from flows.core.parquet.memory import WaitingRows  # noqa: PLC0415
+    from flows.core.parquet.parts import FileFormat  # noqa: PLC0415
     from flows.core.parquet.profile import Profile  # noqa: PLC0415
     from flows.core.parquet.reading import split  # noqa: PLC0415
 
     pa.set_cpu_count(1)
+    group = FileFormat().group_bytes
     before = _peak_rss()
     cuts = _cuts(unit)
     one = engine(name)
@@ -134,7 +135,7 @@ def _one(name: EngineName, unit: Path) -> Figures:
         with pq.ParquetWriter(path, schema.arrow, compression="zstd", compression_level=3) as writer:
             for number, piece in enumerate(_pieces(unit, cuts), 1):
                 waiting.add(one.convert(schema, piece).table)
-                if number == len(cuts) - 1 or waiting.bytes >= _GROUP:
+                if number == len(cuts) - 1 or waiting.bytes >= group:
                     writer.write_table(waiting.table(), row_group_size=1 << 30)
                     waiting = WaitingRows()
         return path.stat().st_size

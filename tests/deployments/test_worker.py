@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -43,7 +42,7 @@ from flows.storage.repository import Repository
 from tests.support.browser import chromium, visit
 from tests.support.checkout import copy_checkout
 from tests.support.fault_proxy import FaultProxy, Request, call
-from tests.support.operation import Operation, until
+from tests.support.operation import Operation, nothing_is_left, sending, until
 from tests.support.setups import UNEDITED, read
 
 ROOT = Path(__file__).parents[2]
@@ -208,39 +207,6 @@ def test_the_set_up_would_deploy_the_same(operation: Operation) -> None:
         "folder.0.prefect.deployments.steps.set_working_directory.directory"
     }
     assert len(existing) == len(DEPLOYMENTS)
-
-
-@contextmanager
-def sending(operation: Operation, invoices: str) -> Iterator[tuple[UUID, threading.Event]]:
-    """A backup that sends parts of objects which the network holds back: the run, and what lets them pass, slowly."""
-    begun, passing = threading.Event(), threading.Event()
-
-    def held(_: Request) -> None:
-        begun.set()
-        passing.wait(240)
-        time.sleep(5)
-
-    operation.proxy.reset()
-    operation.proxy.fail("PUT /backups/default/backups/2", times=None, action=call(before=held))
-    # Segments as they are, of two parts each.
-    how = {"segment_mib": 32, "segments_in_flight": 2, "compression": "none"}
-    run = operation.start("backup/nightly", store="slow", databases=[invoices], **how)
-    try:
-        until(begun.is_set, "an upload", worker=operation.worker)
-        assert [path.name for path in operation.spool.iterdir()] == [str(run)]
-        assert len(list(operation.store.uploads(""))) > 0
-        yield run, passing
-    finally:
-        passing.set()
-
-
-def nothing_is_left(operation: Operation, run: UUID, state: str = "Cancelled") -> None:
-    """See that a run that was stopped has ended in that state, and tidied up."""
-    # Prefect kills what has not ended after 30 s. It then takes its time to say that the run is cancelled.
-    until(lambda: not list(operation.spool.iterdir()), "an empty spool", seconds=35)
-    assert operation.end(run).state_name == state
-    assert list(operation.store.uploads("")) == []
-    assert Repository(operation.store, "default").backup_ids() == []
 
 
 def test_a_cancelled_backup_leaves_nothing_behind(operation: Operation, invoices: str) -> None:

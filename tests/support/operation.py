@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import FlowRun
 
 from deployments import embedded
+from flows.storage.repository import Repository
 from flows.storage.s3 import S3Store
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy, Request, call
 
 PREFECT = Path(sys.executable).with_name("prefect")
 
@@ -87,3 +90,36 @@ class Operation:
         """The lines of a run, by their text; the value is the logger."""
         only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
         return {log.message: log.name for log in self.client.read_logs(log_filter=only)}
+
+
+@contextmanager
+def sending(operation: Operation, invoices: str) -> Iterator[tuple[UUID, threading.Event]]:
+    """A backup that sends parts of objects which the network holds back: the run, and what lets them pass, slowly."""
+    begun, passing = threading.Event(), threading.Event()
+
+    def held(_: Request) -> None:
+        begun.set()
+        passing.wait(240)
+        time.sleep(5)
+
+    operation.proxy.reset()
+    operation.proxy.fail("PUT /backups/default/backups/2", times=None, action=call(before=held))
+    # Segments as they are, of two parts each.
+    how = {"segment_mib": 32, "segments_in_flight": 2, "compression": "none"}
+    run = operation.start("backup/nightly", store="slow", databases=[invoices], **how)
+    try:
+        until(begun.is_set, "an upload", worker=operation.worker)
+        assert [path.name for path in operation.spool.iterdir()] == [str(run)]
+        assert len(list(operation.store.uploads(""))) > 0
+        yield run, passing
+    finally:
+        passing.set()
+
+
+def nothing_is_left(operation: Operation, run: UUID, state: str = "Cancelled") -> None:
+    """See that a run that was stopped has ended in that state, and tidied up."""
+    # Prefect kills what has not ended after 30 s. It then takes its time to say that the run is cancelled.
+    until(lambda: not list(operation.spool.iterdir()), "an empty spool", seconds=35)
+    assert operation.end(run).state_name == state
+    assert list(operation.store.uploads("")) == []
+    assert Repository(operation.store, "default").backup_ids() == []

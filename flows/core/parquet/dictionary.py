@@ -70,7 +70,7 @@ def data_dictionary(schema: ExportSchema, profile: Profile, first_seen: Mapping[
         f"# Data dictionary of {markdown_text(schema.namespace)}",
         "",
         f"Version {schema.version} of the schema, SHA-256 `{schema.sha256}`. The shares are of "
-        f"{counted(profile.documents, 'document')}"
+        + counted(profile.documents, "document")
         + (f"; {format_count(profile.rejects)} more could not be read." if profile.rejects else "."),
         "",
         markdown_table(rows) if rows else "No field was seen yet.",
